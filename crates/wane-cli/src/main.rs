@@ -1,0 +1,2 @@
+//! The wane binary.
+fn main() {}

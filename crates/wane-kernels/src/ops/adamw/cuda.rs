@@ -1,0 +1,19 @@
+//! adamw on NVIDIA GPUs.
+
+use super::{AdamwState, AdamwStep};
+use crate::{Error, Result, Tensor};
+
+pub(super) fn global_norm(_grads: &[&Tensor]) -> Result<Tensor> {
+    Err(Error::unsupported("adamw::global_norm", "cuda"))
+}
+
+pub(super) fn step(
+    _state: &mut AdamwState,
+    _grad: &Tensor,
+    _norm: &Tensor,
+    _max_norm: f32,
+    _config: AdamwStep,
+    _working: &mut Tensor,
+) -> Result<()> {
+    Err(Error::unsupported("adamw::step", "cuda"))
+}

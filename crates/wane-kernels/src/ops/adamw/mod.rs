@@ -1,0 +1,66 @@
+//! AdamW with decoupled weight decay, global-norm clipping and f32 master weights
+//! (arXiv 1711.05101).
+
+mod cpu;
+mod cuda;
+
+use crate::{Device, Error, Result, Tensor};
+
+/// Settings of one step for one parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamwStep {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled decay: `w -= lr * decay * w`.
+    pub weight_decay: f32,
+    /// Number of this step, from 1.
+    pub step: u64,
+}
+
+/// State of one parameter.
+#[derive(Debug)]
+pub struct AdamwState {
+    /// f32 weights that the optimizer owns.
+    pub master: Tensor,
+    /// First moment.
+    pub m: Tensor,
+    /// Second moment.
+    pub v: Tensor,
+}
+
+/// The global norm of all gradients, f32 [1] on their device: nothing waits for the host.
+///
+/// # Errors
+/// The device failed.
+pub fn global_norm(grads: &[&Tensor]) -> Result<Tensor> {
+    match grads.first().map_or(&Device::Cpu, |t| t.device()) {
+        Device::Cpu => cpu::global_norm(grads),
+        Device::Cuda(_) => cuda::global_norm(grads),
+    }
+}
+
+/// One step: the gradient is scaled by `min(1, max_norm / norm)` (no clipping if `max_norm` is 0;
+/// no change at all if `norm` is not finite), master weights and moments are updated, and
+/// `working` receives the new weights in its dtype.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn step(
+    state: &mut AdamwState,
+    grad: &Tensor,
+    norm: &Tensor,
+    max_norm: f32,
+    config: AdamwStep,
+    working: &mut Tensor,
+) -> Result<()> {
+    match grad.device() {
+        Device::Cpu => cpu::step(state, grad, norm, max_norm, config, working),
+        Device::Cuda(_) => cuda::step(state, grad, norm, max_norm, config, working),
+    }
+}

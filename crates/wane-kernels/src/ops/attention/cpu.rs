@@ -1,0 +1,16 @@
+//! attention on the CPU.
+
+use super::{Attended, AttentionDims, AttentionGrads, AttentionSaved, Pattern};
+use crate::{Error, Result, Tensor};
+
+pub(super) fn attention(_q: &Tensor, _k: &Tensor, _v: &Tensor, _dims: AttentionDims) -> Result<Attended> {
+    Err(Error::unsupported("attention::attention", "cpu"))
+}
+
+pub(super) fn backward(
+    _doutput: &Tensor,
+    _saved: AttentionSaved<'_>,
+    _dims: AttentionDims,
+) -> Result<AttentionGrads> {
+    Err(Error::unsupported("attention::backward", "cpu"))
+}

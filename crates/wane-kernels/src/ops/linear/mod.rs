@@ -1,0 +1,81 @@
+//! Matrix products with a weight `W` [m, k]: `y = x W^T (+ bias) (+ residual)` and its gradients.
+//!
+//! `dx = dy W`, `dW += dy^T x`, `dbias += sum of rows of dy`.
+
+mod cpu;
+mod cuda;
+
+use crate::{Cols, ColsMut, Device, Error, Result, Tensor, Weight};
+
+/// `x W^T + bias`.
+///
+/// # Shapes
+/// `x` [n, k], `weight` [m, k], `bias` [m], result [n, m] in the dtype of `x`.
+///
+/// # Errors
+/// Shapes that do not fit; quantized weights on CUDA.
+pub fn linear(x: &Tensor, weight: &Weight, bias: Option<&Tensor>) -> Result<Tensor> {
+    let mut shape = x.shape().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = weight.rows();
+    }
+    let mut out = Tensor::uninit(&shape, x.dtype(), x.device())?;
+    let width = out.width();
+    linear_into(x.into(), weight, bias, out.cols_mut(0, width))?;
+    Ok(out)
+}
+
+/// Like [`linear`], into columns of an existing matrix: the parts of a fused projection.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_into(x: Cols<'_>, weight: &Weight, bias: Option<&Tensor>, out: ColsMut<'_>) -> Result<()> {
+    match x.tensor.device() {
+        Device::Cpu => cpu::linear_into(x, weight, bias, out),
+        Device::Cuda(_) => cuda::linear_into(x, weight, bias, out),
+    }
+}
+
+/// `residual + x W^T`: [n, m].
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_residual(x: &Tensor, weight: &Weight, residual: &Tensor) -> Result<Tensor> {
+    match x.device() {
+        Device::Cpu => cpu::linear_residual(x, weight, residual),
+        Device::Cuda(_) => cuda::linear_residual(x, weight, residual),
+    }
+}
+
+/// Gradient of the input: `dy W` [n, k], in the dtype of `dy`.
+///
+/// # Errors
+/// Shapes that do not fit; quantized weights.
+pub fn backward_input(dy: Cols<'_>, weight: &Weight) -> Result<Tensor> {
+    match dy.tensor.device() {
+        Device::Cpu => cpu::backward_input(dy, weight),
+        Device::Cuda(_) => cuda::backward_input(dy, weight),
+    }
+}
+
+/// Adds the gradient of the weight, `dy^T x`, to `dweight` (f32 [m, k]).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn backward_weight(dy: Cols<'_>, x: &Tensor, dweight: &mut Tensor) -> Result<()> {
+    match dy.tensor.device() {
+        Device::Cpu => cpu::backward_weight(dy, x, dweight),
+        Device::Cuda(_) => cuda::backward_weight(dy, x, dweight),
+    }
+}
+
+/// Adds the gradient of the bias, the sum of the rows of `dy`, to `dbias` (f32 [m]).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn backward_bias(dy: Cols<'_>, dbias: &mut Tensor) -> Result<()> {
+    match dy.tensor.device() {
+        Device::Cpu => cpu::backward_bias(dy, dbias),
+        Device::Cuda(_) => cuda::backward_bias(dy, dbias),
+    }
+}

@@ -1,0 +1,34 @@
+//! Counter-based random numbers (Philox 4x32-10): a value depends on its coordinates alone, so
+//! results do not depend on batch, threads or device.
+
+mod cpu;
+mod cuda;
+
+use crate::{Device, Error, Result, Tensor};
+
+/// Philox 4x32-10 (Salmon et al. 2011): four 32-bit words from a counter and a key.
+pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let (mut c, mut k) = (counter, key);
+    for _ in 0..10 {
+        let low = u64::from(c[0]) * 0xD251_1F53;
+        let high = u64::from(c[2]) * 0xCD9E_8D57;
+        c = [(high >> 32) as u32 ^ c[1] ^ k[0], high as u32, (low >> 32) as u32 ^ c[3] ^ k[1], low as u32];
+        k = [k[0].wrapping_add(0x9E37_79B9), k[1].wrapping_add(0xBB67_AE85)];
+    }
+    c
+}
+
+/// Uniform scores in [0, 1): `scores[r][c]` from the counter
+/// `(rows[r][0], rows[r][1], rows[r][2], c)` and the key `seed`. Replaces a selector's scores.
+///
+/// # Shapes
+/// `rows` I32 [n, 3]; result f32 [n, columns].
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn scores(rows: &Tensor, columns: usize, seed: u64) -> Result<Tensor> {
+    match rows.device() {
+        Device::Cpu => cpu::scores(rows, columns, seed),
+        Device::Cuda(_) => cuda::scores(rows, columns, seed),
+    }
+}

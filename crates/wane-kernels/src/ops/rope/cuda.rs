@@ -1,0 +1,23 @@
+//! rope on NVIDIA GPUs.
+
+use super::RopeTable;
+use crate::{Cols, ColsMut, Error, Result, Tensor};
+
+pub(super) fn rope(
+    _x: Cols<'_>,
+    _head_dim: usize,
+    _positions: &Tensor,
+    _table: &RopeTable,
+) -> Result<Tensor> {
+    Err(Error::unsupported("rope::rope", "cuda"))
+}
+
+pub(super) fn backward(
+    _dy: &Tensor,
+    _head_dim: usize,
+    _positions: &Tensor,
+    _table: &RopeTable,
+    _dx: ColsMut<'_>,
+) -> Result<()> {
+    Err(Error::unsupported("rope::backward", "cuda"))
+}

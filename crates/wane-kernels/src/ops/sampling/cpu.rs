@@ -1,0 +1,8 @@
+//! sampling on the CPU.
+
+use super::SamplingParams;
+use crate::{Error, Result, Tensor};
+
+pub(super) fn argmax(_logits: &Tensor) -> Result<Tensor> {
+    Err(Error::unsupported("sampling::argmax", "cpu"))
+}

@@ -1,0 +1,1 @@
+//! wane-model
