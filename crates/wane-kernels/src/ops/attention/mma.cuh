@@ -87,3 +87,6 @@ DEVICE void add_pair(float* p, float x, float y) {
 
 DEVICE float low_float(u32 pair) { return __uint_as_float(pair << 16); }
 DEVICE float high_float(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+// 16 bytes of global memory that nothing writes while the kernel runs.
+DEVICE uint4 load_16(const void* p) { return __ldg((const uint4*)p); }
