@@ -101,7 +101,8 @@ impl Sizes {
 
     // Keys that all later queries see, which the dilated backward gathers.
     fn gathered_keys(&self) -> usize {
-        let strided = if self.dilation > 0 { self.keys / self.dilation - self.initial / self.dilation } else { 0 };
+        let strided =
+            if self.dilation > 0 { self.keys / self.dilation - self.initial / self.dilation } else { 0 };
         (self.initial + strided) as usize
     }
 }
@@ -111,9 +112,9 @@ impl Sizes {
 /// # Errors
 /// The kernels have no tile for it.
 pub(crate) fn tile_width(op: &'static str, head_dim: usize) -> Result<usize> {
-    [32, 64, 96, 128].into_iter().find(|&width| head_dim <= width && head_dim.is_multiple_of(8)).ok_or_else(|| {
-        Error::unsupported(op, format!("head_dim {head_dim} on cuda (multiples of 8 up to 128 are)"))
-    })
+    [32, 64, 96, 128].into_iter().find(|&width| head_dim <= width && head_dim.is_multiple_of(8)).ok_or_else(
+        || Error::unsupported(op, format!("head_dim {head_dim} on cuda (multiples of 8 up to 128 are)")),
+    )
 }
 
 /// # Errors

@@ -23,8 +23,10 @@ static PREFILL: Module<'static> = Module::new(
         include_str!("prefill.cu")
     ),
 );
-static DECODE: Module<'static> =
-    Module::new("block_attention_decode", concat!(include_str!("../attention/mma.cuh"), include_str!("decode.cu")));
+static DECODE: Module<'static> = Module::new(
+    "block_attention_decode",
+    concat!(include_str!("../attention/mma.cuh"), include_str!("decode.cu")),
+);
 
 pub(super) fn prefill(
     q: &Tensor,
@@ -90,7 +92,8 @@ const DECODE_BLOCKS: usize = 6;
 
 /// Rows of a split and number of splits, for `items` blocks that each read up to `rows` rows.
 fn splits(items: usize, rows: usize, multiprocessors: usize) -> (usize, usize) {
-    let wanted = (multiprocessors * DECODE_BLOCKS).div_ceil(items.max(1)).min(rows.div_ceil(MIN_SPLIT)).max(1);
+    let wanted =
+        (multiprocessors * DECODE_BLOCKS).div_ceil(items.max(1)).min(rows.div_ceil(MIN_SPLIT)).max(1);
     let split_rows = rows.div_ceil(wanted).next_multiple_of(64).max(64);
     (split_rows, rows.div_ceil(split_rows).max(1))
 }
@@ -108,9 +111,13 @@ pub(super) fn decode(
         return Err(Error::unsupported(OP, format!("{:?} pages on cuda", kv.dtype)));
     }
     let head_dim = kv.head_dim;
-    let padded = [32, 64, 128, 256].into_iter().find(|&width| head_dim <= width && head_dim.is_multiple_of(8));
+    let padded =
+        [32, 64, 128, 256].into_iter().find(|&width| head_dim <= width && head_dim.is_multiple_of(8));
     let Some(padded) = padded else {
-        return Err(Error::unsupported(OP, format!("head_dim {head_dim} on cuda (multiples of 8 up to 256 are)")));
+        return Err(Error::unsupported(
+            OP,
+            format!("head_dim {head_dim} on cuda (multiples of 8 up to 256 are)"),
+        ));
     };
     let (device, sequences) = (device_of(q)?, kv.sequences());
     let (selectors, width, block, rows, indices, counts) = match reads {
@@ -174,7 +181,13 @@ pub(super) fn decode(
             &module,
             "block_attention_combine",
             Launch::new(sequences * heads, 128),
-            args![address(&partial)?, address(&statistics)?, address(&output)?, splits as i32, head_dim as i32],
+            args![
+                address(&partial)?,
+                address(&statistics)?,
+                address(&output)?,
+                splits as i32,
+                head_dim as i32
+            ],
         )?;
     }
     Ok(output)
