@@ -20,7 +20,6 @@ pub use cpu::CpuBuffer;
 #[doc(hidden)]
 pub mod testing;
 
-pub use cpu::CpuBuffer;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use kv::{KvView, Page, PagePool, Selection};

@@ -91,14 +91,14 @@ pub fn decode_until(
 ) -> Result<Vec<Generated>> {
     let mut done: Vec<Generated> =
         first.iter().map(|_| Generated { ids: Vec::new(), finish: Finish::Length }).collect();
-    if first.len() != batch.positions().len() {
+    if first.len() != batch.len() {
         return Err(Error::Invalid(format!(
             "expected {} first tokens, got {}",
-            batch.positions().len(),
+            batch.len(),
             first.len()
         )));
     }
-    let sequences = batch.sequences();
+    let sequences = batch.sequences().to_vec();
     // Row r of the batch is sequence rows[r] of the caller.
     let mut rows: Vec<usize> = (0..first.len()).collect();
     let mut tokens = first.to_vec();

@@ -9,7 +9,6 @@ use wane_kernels::ops::{rms_norm, rope};
 use wane_kernels::{Cols, Tensor};
 
 use super::block::Saved;
-use super::parameters::LayerIndices;
 use super::training::Gradients;
 use super::Decoder;
 use crate::Result;

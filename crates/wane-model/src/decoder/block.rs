@@ -3,7 +3,7 @@
 //!
 //! n rows (batch * tokens), h query heads, g KV heads, d head_dim, w = g * d, f FFN width.
 
-use wane_attention::{DecodeBatch, SequenceCache};
+use wane_attention::{Chunk, DecodeBatch, Qkv, SequenceCache};
 use wane_kernels::ops::activation::{add, gelu, sigmoid_gate, swiglu};
 use wane_kernels::ops::attention::{Attended, AttentionDims, Pattern, attention};
 use wane_kernels::ops::columns::contiguous;
@@ -23,7 +23,7 @@ pub(super) enum Attending<'a> {
     /// Whole sequences at once, nothing cached: training and plain logits.
     Whole { dims: ScanDims, pattern: Pattern },
     /// A chunk of one sequence's prompt.
-    Prefill { cache: &'a mut SequenceCache, last_chunk: bool },
+    Prefill { cache: &'a mut SequenceCache, chunk: Chunk },
     /// One token of every sequence.
     Decode { batch: &'a mut DecodeBatch },
 }
@@ -45,11 +45,11 @@ impl Attending<'_> {
         }
     }
 
-    fn set_memory_state(&mut self, layer: usize, state: Tensor) -> Result<()> {
+    fn set_memory_state(&mut self, layer: usize, state: Tensor) {
         match self {
-            Self::Whole { .. } => Ok(()),
-            Self::Prefill { cache, .. } => Ok(cache.set_memory_state(layer, state)?),
-            Self::Decode { batch } => Ok(batch.set_memory_state(layer, state)?),
+            Self::Whole { .. } => {}
+            Self::Prefill { cache, .. } => cache.set_memory_state(layer, state),
+            Self::Decode { batch } => batch.set_memory_state(layer, state),
         }
     }
 }
@@ -194,7 +194,7 @@ impl Decoder {
             None
         };
         if let Some(scanned) = &scanned {
-            attending.set_memory_state(layer, scanned.state.clone())?;
+            attending.set_memory_state(layer, scanned.state.clone());
         }
         let (k, v) = match &scanned {
             Some(scanned) => {
@@ -205,10 +205,12 @@ impl Decoder {
         let q = rope(queries, config.head_dim, positions, &self.rope)?;
         let attended = match attending {
             Attending::Whole { dims, pattern } => attention(&q, &k, &v, self.attention_dims(*dims, *pattern))?,
-            Attending::Prefill { cache, last_chunk } => {
-                without_lse(cache.prefill_layer(layer, &q, &k, &v, *last_chunk)?)?
+            Attending::Prefill { cache, chunk } => {
+                without_lse(cache.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, *chunk)?)?
             }
-            Attending::Decode { batch } => without_lse(batch.decode_layer(layer, &q, &k, &v)?)?,
+            Attending::Decode { batch } => {
+                without_lse(batch.decode_layer(layer, Qkv { q: &q, k: &k, v: &v })?)?
+            }
         };
         Ok(Heads { q, normed_keys, scanned, k, v, attended })
     }

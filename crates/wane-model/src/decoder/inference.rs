@@ -1,11 +1,13 @@
 //! Prefill of one prompt, one decode step of many sequences, and logits of whole sequences.
 
-use wane_attention::{CacheConfig, DecodeBatch, Plan, SequenceCache};
+use std::sync::Arc;
+
+use wane_attention::{CacheConfig, Chunk, DecodeBatch, SequenceCache};
 use wane_kernels::ops::attention::Pattern;
 use wane_kernels::ops::embedding;
 use wane_kernels::ops::linear::linear;
 use wane_kernels::ops::rms_norm::rms_norm;
-use wane_kernels::{DType, Tensor};
+use wane_kernels::{DType, PagePool, Tensor};
 
 use super::Decoder;
 use super::block::Attending;
@@ -15,34 +17,32 @@ use crate::{Error, Result};
 /// efficient, small enough that activations stay far below the weights of a large model.
 pub const DEFAULT_CHUNK: usize = 4096;
 
-/// Settings of a sequence's cache.
+/// Settings of the caches of one model, shared by all its sequences.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheOptions {
     /// Type of the cached keys and values; `None` is the type of the activations.
     pub dtype: Option<DType>,
-    /// Number of the sequence: random selectors draw by it, so results do not depend on batches.
-    pub sequence: u32,
+    /// Tokens that budgets such as `1/16` are fractions of; `None` is the model's context.
+    pub context: Option<usize>,
+    /// Last queries of each prompt to keep, so that a dense prefill can be forked into methods
+    /// that evict by them (SnapKV's window); 0 if there are no such forks.
+    pub keep_queries: usize,
 }
 
 impl Decoder {
-    /// An empty cache for one sequence under `plan`.
-    ///
-    /// # Errors
-    /// A plan that does not fit the model.
-    pub fn new_cache(&self, plan: &Plan, options: CacheOptions) -> Result<SequenceCache> {
+    /// The shape of this model's caches, and the pool that counts their pages.
+    pub fn cache_config(&self, options: CacheOptions) -> Arc<CacheConfig> {
         let config = &self.config;
-        let cache = CacheConfig {
+        let dtype = options.dtype.unwrap_or(self.activation_dtype());
+        Arc::new(CacheConfig {
             layers: config.num_hidden_layers,
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
             scale: (config.head_dim as f32).powf(-0.5),
-            dtype: options.dtype.unwrap_or(self.activation_dtype()),
-            device: self.device.clone(),
-            memory_width: config.memory.map(|_| config.kv_width()),
-            sequence: options.sequence,
-        };
-        Ok(SequenceCache::new(plan, cache)?)
+            context: options.context.unwrap_or(config.max_position_embeddings),
+            keep_queries: options.keep_queries,
+            pool: PagePool::new(&self.device, dtype, config.head_dim),
+        })
     }
 
     /// Reads a prompt into `cache`, in chunks of at most `chunk` tokens. Returns the logits that
@@ -60,23 +60,23 @@ impl Decoder {
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(chunk.max(1)));
             rest = later;
-            last = Some(self.prefill_chunk(cache, now, rest.is_empty())?);
+            let chunk = if rest.is_empty() { Chunk::Last } else { Chunk::More };
+            last = Some(self.prefill_chunk(cache, now, chunk)?);
         }
         let hidden = last.ok_or_else(|| Error::Invalid("the prompt is empty".into()))?;
         self.head_logits(&hidden.slice(hidden.rows() - 1, hidden.rows())?)
     }
 
-    fn prefill_chunk(&self, cache: &mut SequenceCache, ids: &[u32], last_chunk: bool) -> Result<Tensor> {
+    fn prefill_chunk(&self, cache: &mut SequenceCache, ids: &[u32], chunk: Chunk) -> Result<Tensor> {
         let start = cache.position();
         let positions: Vec<i32> = (start..start + ids.len()).map(|p| p as i32).collect();
         let positions = Tensor::from_i32(&positions, &[ids.len()], &self.device)?;
         let ids_tensor = self.ids_tensor(ids)?;
         let mut x = embedding::embedding(&ids_tensor, self.weight(self.embedding), self.activation_dtype())?;
         for layer in 0..self.layers.len() {
-            let mut attending = Attending::Prefill { cache, last_chunk };
+            let mut attending = Attending::Prefill { cache, chunk };
             x = self.block_forward(layer, &x, &positions, &mut attending, None)?;
         }
-        cache.advance(ids.len());
         Ok(x)
     }
 
@@ -86,13 +86,11 @@ impl Decoder {
     /// # Errors
     /// Token counts that do not fit, a full context.
     pub fn decode(&self, batch: &mut DecodeBatch, tokens: &[u32]) -> Result<Tensor> {
-        let positions = batch.positions();
-        if tokens.len() != positions.len() {
-            return Err(Error::Invalid(format!("expected {} tokens, got {}", positions.len(), tokens.len())));
+        if tokens.len() != batch.len() {
+            return Err(Error::Invalid(format!("expected {} tokens, got {}", batch.len(), tokens.len())));
         }
-        self.check_length(positions.iter().max().map_or(0, |p| p + 1))?;
-        let positions: Vec<i32> = positions.iter().map(|&p| p as i32).collect();
-        let positions = Tensor::from_i32(&positions, &[positions.len()], &self.device)?;
+        self.check_length(batch.host_positions().iter().max().map_or(0, |p| p + 1))?;
+        let positions = batch.positions()?;
         let ids = self.ids_tensor(tokens)?;
         let mut x = embedding::embedding(&ids, self.weight(self.embedding), self.activation_dtype())?;
         for layer in 0..self.layers.len() {

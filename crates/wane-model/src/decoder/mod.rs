@@ -28,9 +28,11 @@ use wane_kernels::{DType, Device, Tensor, Weight};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::{Error, Result};
-use parameters::{Collector, LayerIndices, Parameter};
+pub use parameters::{Parameter, ParameterKind};
+use parameters::{Collector, LayerIndices};
 
-pub use training::{Batch, Gradients, TrainOptions};
+pub use inference::{CacheOptions, DEFAULT_CHUNK};
+pub use training::{Batch, Gradients, Keep, TrainOptions};
 
 /// How weights are held in memory.
 #[derive(Debug, Clone, Copy, Default)]
