@@ -18,6 +18,7 @@ mod cpu;
 #[doc(hidden)]
 pub mod testing;
 
+pub use cpu::CpuBuffer;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use kv::{KvView, Page, PagePool, Selection};

@@ -1,5 +1,7 @@
 //! What RULER needs from a tokenizer: the ids of a text without special tokens.
 
+use wane_model::tokenizer::Tokenizer;
+
 use crate::{Error, Result};
 
 /// A tokenizer, as far as the benchmark sees it.
@@ -14,31 +16,12 @@ pub trait Encode: Send + Sync {
     fn name(&self) -> String;
 }
 
-/// OpenAI's `cl100k_base`, from the crate `tiktoken-rs`.
-pub struct Cl100k(tiktoken_rs::CoreBPE);
-
-impl std::fmt::Debug for Cl100k {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cl100k")
-    }
-}
-
-impl Cl100k {
-    /// Builds the vocabulary (100,256 entries).
-    ///
-    /// # Errors
-    /// The crate's own, if its vocabulary is broken.
-    pub fn new() -> Result<Self> {
-        tiktoken_rs::cl100k_base().map(Self).map_err(|e| Error::Tokenizer(e.to_string()))
-    }
-}
-
-impl Encode for Cl100k {
+impl Encode for Tokenizer {
     fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.0.encode_ordinary(text))
+        self.encode(text).map_err(|e| Error::Tokenizer(e.to_string()))
     }
 
     fn name(&self) -> String {
-        "cl100k".into()
+        format!("{}@{}", self.path().display(), &self.hash()[..12])
     }
 }

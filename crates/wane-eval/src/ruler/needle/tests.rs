@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::sentences::Splitter;
-use crate::ruler::tokens::Cl100k;
+use wane_model::tokenizer::Tokenizer;
 use crate::ruler::words::WordList;
 use crate::ruler::{jsonl, pieces, tasks};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ const MADE_BY_NVIDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixture
 
 fn run(task: &str, context: usize, samples: usize, search: Search) -> crate::Result<Vec<Sample>> {
     let haystack = Haystack::shipped(Splitter::Simple);
-    let mut pieces = pieces(Arc::new(Cl100k::new()?), &haystack)?;
+    let mut pieces = pieces(Arc::new(Tokenizer::cl100k().unwrap()), &haystack)?;
     let words = WordList::V2_2_0;
     let mut request = Request { context, samples, seed: 42, words, search, haystack: &haystack, pieces: &mut pieces };
     let mut made = Vec::new();

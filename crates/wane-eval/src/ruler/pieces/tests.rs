@@ -2,8 +2,9 @@
 
 use super::{Grain, Pieces};
 use crate::Result;
-use crate::ruler::tokens::{Cl100k, Encode};
+use crate::ruler::tokens::Encode;
 use std::sync::Arc;
+use wane_model::tokenizer::Tokenizer;
 
 const TEXT: &str = "A special magic number is hidden.\nOne of the special magic numbers for x-rated-ratepayer is: 1234567.\n\
     They're here -- \"it's 12 o'clock\", he said; caf\u{e9}  two spaces \n\n new. bdd640fb-0667-4ad1-9c80-317fa3b1799d?";
@@ -22,7 +23,7 @@ impl Encode for Marked {
 
 #[test]
 fn cl100k_is_cut_at_words() {
-    let tokenizer = Arc::new(Cl100k::new().unwrap());
+    let tokenizer = Arc::new(Tokenizer::cl100k().unwrap());
     let mut pieces = Pieces::new(tokenizer.clone(), TEXT).unwrap();
     assert_eq!(pieces.grain(), Grain::Words);
     for text in [TEXT, "", " ", "a\nb", "\n", "1 2 3", " \u{a0} x", "a.\n\nB. \n C"] {

@@ -10,6 +10,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor};
 
@@ -105,7 +109,8 @@ impl AttentionDims {
 
 /// Fails unless `tensor` is a float matrix [rows, width].
 pub(crate) fn check_matrix(op: &'static str, tensor: &Tensor, rows: usize, width: usize) -> Result<()> {
-    if tensor.dtype() != DType::I32 && tensor.len() == rows * width && (tensor.width() == width || rows == 0) {
+    if tensor.dtype() != DType::I32 && tensor.len() == rows * width && (tensor.width() == width || rows == 0)
+    {
         return Ok(());
     }
     Err(Error::shape(op, format!("floats [{rows}, {width}]"), format!("{tensor:?}")))

@@ -1,0 +1,1 @@
+//! One file per command: its arguments (`Args`) and what it does (`run`).
