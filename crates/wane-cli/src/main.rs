@@ -1,2 +1,88 @@
-//! The wane binary.
-fn main() {}
+//! `wane`: one program that trains, evaluates and runs language models with decaying memory and
+//! sparse KV budgets. This file is the list of commands; each is a file in `commands/`.
+//!
+//! Exit codes: 0 success, 1 the command failed (one sentence on stderr), 2 the arguments are wrong.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Train, evaluate and run language models whose attention keeps a decaying memory, or any
+/// Llama-style model, under sparse KV budgets.
+#[derive(Debug, Parser)]
+#[command(name = "wane", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// CPU threads; all cores by default
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Text from a prompt, under any method
+    Generate(commands::generate::Args),
+    /// Perplexity of a text, under any method
+    Ppl(commands::perplexity::Args),
+    /// Logits of given token ids
+    Logits(commands::logits::Args),
+    /// What a method selects on given token ids
+    Trace(commands::trace::Args),
+    /// The benchmark's tasks
+    #[command(after_help = "Example: wane tasks")]
+    Tasks,
+    /// RULER's samples: generate, score, compare
+    #[command(subcommand)]
+    Ruler(commands::ruler::RulerCommand),
+    /// Write shell completions to stdout
+    #[command(after_help = "Example: wane completions bash > /etc/bash_completion.d/wane")]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        anyhow::ensure!(threads > 0, "--threads must be at least 1");
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    match cli.command {
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Ppl(args) => commands::perplexity::run(&args),
+        Command::Logits(args) => commands::logits::run(&args),
+        Command::Trace(args) => commands::trace::run(&args),
+        Command::Tasks => commands::tasks::run(),
+        Command::Ruler(command) => commands::ruler::run(command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+// A reader that closes our stdout (`wane ... | head`) is no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

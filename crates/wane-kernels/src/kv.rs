@@ -42,7 +42,7 @@ impl PagePool {
     /// # Errors
     /// The device is out of memory.
     pub fn allocate(self: &Arc<Self>) -> Result<Arc<Page>> {
-        let memory = Tensor::uninit(&[2, PAGE_LEN, self.head_dim], self.dtype, &self.device)?;
+        let memory = Tensor::uninit_unpooled(&[2, PAGE_LEN, self.head_dim], self.dtype, &self.device)?;
         let now = self.bytes.fetch_add(self.page_bytes(), Ordering::Relaxed) + self.page_bytes();
         self.peak.fetch_max(now, Ordering::Relaxed);
         Ok(Arc::new(Page { memory, pool: self.clone() }))
@@ -175,7 +175,10 @@ impl KvView<'_> {
         Err(Error::shape(
             op,
             "a table [lanes, pages, 2] and lens [lanes] in i32, lanes a multiple of kv_heads, max_len within the pages",
-            format!("table {:?}, lens {:?}, {} kv heads, max_len {}", self.table, self.lens, self.kv_heads, self.max_len),
+            format!(
+                "table {:?}, lens {:?}, {} kv heads, max_len {}",
+                self.table, self.lens, self.kv_heads, self.max_len
+            ),
         ))
     }
 }
