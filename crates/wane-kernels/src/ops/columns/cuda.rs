@@ -18,7 +18,10 @@ pub(super) fn copy(from: Cols<'_>, to: ColsMut<'_>) -> Result<()> {
     if count == 0 {
         return Ok(());
     }
-    let arguments =
-        args![source, strides[0] as i64, target, strides[1] as i64, (width / bytes) as i32, count as i64];
-    device_of(from.tensor)?.launch(&MODULE, kernel, Launch::cover(count, 256), arguments)
+    device_of(from.tensor)?.launch(
+        &MODULE,
+        kernel,
+        Launch::cover(count, 256),
+        args![source, strides[0] as i64, target, strides[1] as i64, (width / bytes) as i32, count as i64],
+    )
 }
