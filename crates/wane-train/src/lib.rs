@@ -1,1 +1,15 @@
-//! wane-train
+//! Training of wane's models: data preparation, the optimizer's loop, checkpoints, observation.
+//!
+//! Read [`config`] for what a run is, [`data`] for where its tokens come from, then [`trainer`].
+//! The decoder's forward and backward passes are wane-model's; the needle generator is passed in
+//! as a [`data::SampleSource`].
+
+pub mod config;
+pub mod data;
+pub mod draws;
+pub mod error;
+pub mod observe;
+pub mod schedule;
+
+pub use config::RunConfig;
+pub use error::{Error, Result};
