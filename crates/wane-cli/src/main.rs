@@ -1,2 +1,74 @@
-//! The wane binary.
-fn main() {}
+//! `wane`: one program that trains, evaluates and runs language models with decaying memory and
+//! sparse KV budgets. This file is the list of commands; each is a file in `commands/`.
+//!
+//! Exit codes: 0 success, 1 the command failed (one sentence on stderr), 2 the arguments are wrong.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Train, evaluate and run language models whose attention keeps a decaying memory, or any
+/// Llama-style model, under sparse KV budgets.
+#[derive(Debug, Parser)]
+#[command(name = "wane", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// CPU threads; all cores by default
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a tokenizer
+    Tokenizer(commands::tokenizer::Args),
+    /// Prepare text for training
+    Data(commands::data::Args),
+    /// Write shell completions to stdout
+    #[command(after_help = "Example: wane completions bash > /etc/bash_completion.d/wane")]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        anyhow::ensure!(threads > 0, "--threads must be at least 1");
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    match cli.command {
+        Command::Tokenizer(args) => commands::tokenizer::run(args),
+        Command::Data(args) => commands::data::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+// A reader that closes our stdout (`wane ... | head`) is no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -15,6 +15,8 @@ pub mod weight;
 
 mod cpu;
 
+pub use cpu::CpuBuffer;
+
 #[doc(hidden)]
 pub mod testing;
 

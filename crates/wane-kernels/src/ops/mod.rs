@@ -7,6 +7,7 @@ pub mod attention;
 pub mod block_attention;
 pub mod block_summary;
 pub mod cast;
+pub mod columns;
 pub mod cross_entropy;
 pub mod decay_scan;
 pub mod embedding;

@@ -11,7 +11,7 @@
 mod cpu;
 mod cuda;
 
-use crate::{Device, Error, Result, Tensor};
+use crate::{DType, Device, Error, Result, Tensor};
 
 /// Which earlier positions a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,51 @@ pub struct AttentionDims {
     pub pattern: Pattern,
 }
 
+impl AttentionDims {
+    /// Position of query `i` of its sequence.
+    pub fn position(&self, query: usize) -> usize {
+        self.keys - self.queries + query
+    }
+
+    /// Query heads that share one key/value head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Fails unless the sizes fit each other and the tensors: `q` has the shape of the queries,
+    /// each of `keys` that of the keys.
+    pub(crate) fn check(&self, op: &'static str, q: &[&Tensor], keys: &[&Tensor]) -> Result<()> {
+        let dilated_by_zero = matches!(self.pattern, Pattern::Dilated { dilation: Some(0), .. });
+        if self.kv_heads == 0
+            || self.head_dim == 0
+            || !self.heads.is_multiple_of(self.kv_heads)
+            || self.queries > self.keys
+            || dilated_by_zero
+        {
+            return Err(Error::shape(
+                op,
+                "heads a multiple of kv_heads, queries <= keys, head_dim and dilation > 0",
+                format!("{self:?}"),
+            ));
+        }
+        for tensor in q {
+            check_matrix(op, tensor, self.batch * self.queries, self.heads * self.head_dim)?;
+        }
+        for tensor in keys {
+            check_matrix(op, tensor, self.batch * self.keys, self.kv_heads * self.head_dim)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fails unless `tensor` is a float matrix [rows, width].
+pub(crate) fn check_matrix(op: &'static str, tensor: &Tensor, rows: usize, width: usize) -> Result<()> {
+    if tensor.dtype() != DType::I32 && tensor.len() == rows * width && (tensor.width() == width || rows == 0) {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("floats [{rows}, {width}]"), format!("{tensor:?}")))
+}
+
 /// Attention output, and what backward needs of it.
 #[derive(Debug, Clone)]
 pub struct Attended {
@@ -81,6 +126,7 @@ pub struct Attended {
 /// # Errors
 /// Shapes that do not fit.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims) -> Result<Attended> {
+    dims.check("attention", &[q], &[k, v])?;
     match q.device() {
         Device::Cpu => cpu::attention(q, k, v, dims),
         Device::Cuda(_) => cuda::attention(q, k, v, dims),
@@ -116,6 +162,9 @@ pub struct AttentionSaved<'a> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn backward(doutput: &Tensor, saved: AttentionSaved<'_>, dims: AttentionDims) -> Result<AttentionGrads> {
+    let AttentionSaved { q, k, v, attended } = saved;
+    dims.check("attention::backward", &[q, doutput, &attended.output], &[k, v])?;
+    check_matrix("attention::backward", &attended.lse, dims.batch * dims.heads, dims.queries)?;
     match doutput.device() {
         Device::Cpu => cpu::backward(doutput, saved, dims),
         Device::Cuda(_) => cuda::backward(doutput, saved, dims),

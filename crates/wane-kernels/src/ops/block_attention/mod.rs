@@ -4,7 +4,7 @@
 mod cpu;
 mod cuda;
 
-use crate::ops::attention::AttentionDims;
+use crate::ops::attention::{AttentionDims, Pattern, check_matrix};
 use crate::{Device, Error, KvView, Result, Selection, Tensor};
 
 /// Prefill: query `i` of head `h` reads the keys `j <= position(i)` that lie in its selected blocks.
@@ -24,6 +24,19 @@ pub fn prefill(
     block: usize,
     dims: AttentionDims,
 ) -> Result<Tensor> {
+    dims.check("block_attention::prefill", &[q], &[k, v])?;
+    selection.check("block_attention::prefill")?;
+    if dims.batch != 1
+        || dims.pattern != Pattern::Causal
+        || block == 0
+        || selection.rows() != dims.heads * dims.queries
+    {
+        return Err(Error::shape(
+            "block_attention::prefill",
+            "one sequence, the causal pattern, block > 0 and a selection row per (head, query)",
+            format!("{dims:?}, block {block}, {} rows", selection.rows()),
+        ));
+    }
     match q.device() {
         Device::Cpu => cpu::prefill(q, k, v, selection, block, dims),
         Device::Cuda(_) => cuda::prefill(q, k, v, selection, block, dims),
@@ -51,6 +64,26 @@ pub enum Reads<'a> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn decode(q: &Tensor, kv: KvView<'_>, heads: usize, scale: f32, reads: Reads<'_>) -> Result<Tensor> {
+    kv.check("block_attention::decode")?;
+    if heads == 0 || !heads.is_multiple_of(kv.kv_heads) {
+        return Err(Error::shape(
+            "block_attention::decode",
+            format!("query heads a multiple of {}", kv.kv_heads),
+            heads,
+        ));
+    }
+    check_matrix("block_attention::decode", q, kv.sequences(), heads * kv.head_dim)?;
+    if let Reads::Blocks { selection, block } = reads {
+        selection.check("block_attention::decode")?;
+        let rows = selection.rows();
+        if block == 0 || (rows != kv.sequences() * heads && rows != kv.lanes()) {
+            return Err(Error::shape(
+                "block_attention::decode",
+                format!("block > 0 and {} or {} selection rows", kv.sequences() * heads, kv.lanes()),
+                format!("block {block}, {rows} rows"),
+            ));
+        }
+    }
     match q.device() {
         Device::Cpu => cpu::decode(q, kv, heads, scale, reads),
         Device::Cuda(_) => cuda::decode(q, kv, heads, scale, reads),

@@ -3,7 +3,7 @@
 mod cpu;
 mod cuda;
 
-use crate::{Device, Error, KvView, Result, Selection, Tensor};
+use crate::{DType, Device, Error, KvView, Result, Selection, Tensor};
 
 /// Writes `tokens` new rows of every sequence behind its cached ones: rows
 /// `start[lane]..start[lane] + tokens`. The pages must be there; `kv.lens` is not changed.
@@ -15,6 +15,22 @@ use crate::{Device, Error, KvView, Result, Selection, Tensor};
 /// # Errors
 /// Shapes that do not fit.
 pub fn append(kv: KvView<'_>, k: &Tensor, v: &Tensor, start: &Tensor) -> Result<()> {
+    kv.check("paged_kv::append")?;
+    let width = kv.kv_heads * kv.head_dim;
+    let fits = k.width() == width
+        && k.shape() == v.shape()
+        && k.dtype() == v.dtype()
+        && k.dtype() != DType::I32
+        && k.rows().is_multiple_of(kv.sequences().max(1))
+        && start.dtype() == DType::I32
+        && start.len() == kv.lanes();
+    if !fits {
+        return Err(Error::shape(
+            "paged_kv::append",
+            format!("k and v [{} * tokens, {width}], start i32 [{}]", kv.sequences(), kv.lanes()),
+            format!("{k:?}, {v:?}, {start:?}"),
+        ));
+    }
     match kv.table.device() {
         Device::Cpu => cpu::append(kv, k, v, start),
         Device::Cuda(_) => cuda::append(kv, k, v, start),
@@ -27,6 +43,14 @@ pub fn append(kv: KvView<'_>, k: &Tensor, v: &Tensor, start: &Tensor) -> Result<
 /// # Errors
 /// Shapes that do not fit.
 pub fn gather(kv: KvView<'_>, sequence: usize, len: usize) -> Result<(Tensor, Tensor)> {
+    kv.check("paged_kv::gather")?;
+    if sequence >= kv.sequences() || len > kv.capacity() {
+        return Err(Error::shape(
+            "paged_kv::gather",
+            format!("a sequence below {} and at most {} rows", kv.sequences(), kv.capacity()),
+            format!("sequence {sequence}, {len} rows"),
+        ));
+    }
     match kv.table.device() {
         Device::Cpu => cpu::gather(kv, sequence, len),
         Device::Cuda(_) => cuda::gather(kv, sequence, len),
@@ -39,6 +63,18 @@ pub fn gather(kv: KvView<'_>, sequence: usize, len: usize) -> Result<(Tensor, Te
 /// # Errors
 /// Shapes that do not fit.
 pub fn compact(from: KvView<'_>, keep: &Selection, to: KvView<'_>) -> Result<()> {
+    from.check("paged_kv::compact")?;
+    to.check("paged_kv::compact")?;
+    keep.check("paged_kv::compact")?;
+    let fits = (from.lanes(), from.head_dim, from.dtype) == (to.lanes(), to.head_dim, to.dtype)
+        && keep.rows() == from.lanes();
+    if !fits {
+        return Err(Error::shape(
+            "paged_kv::compact",
+            format!("{} lanes of {:?} rows of {} on both sides", from.lanes(), from.dtype, from.head_dim),
+            format!("{} lanes of {:?} rows of {}, {} rows to keep", to.lanes(), to.dtype, to.head_dim, keep.rows()),
+        ));
+    }
     match from.table.device() {
         Device::Cpu => cpu::compact(from, keep, to),
         Device::Cuda(_) => cuda::compact(from, keep, to),

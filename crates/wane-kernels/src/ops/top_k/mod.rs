@@ -3,7 +3,7 @@
 mod cpu;
 mod cuda;
 
-use crate::{Device, Error, Result, Selection, Tensor};
+use crate::{DType, Device, Error, Result, Selection, Tensor};
 
 /// What each row must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,23 @@ pub struct Forced {
     pub local: usize,
     /// Whether forced entries count within `k`.
     pub counted: bool,
+}
+
+impl Forced {
+    /// Entries that a row of `n` scores can select at most.
+    pub fn width(self, n: usize, k: usize) -> usize {
+        n.min(if self.counted { k } else { k + self.first + self.local })
+    }
+
+    /// For a row of `valid` entries: where the free (not forced) ones start and end, and how many
+    /// of them are to be selected.
+    pub(crate) fn free(self, valid: usize, k: usize) -> (usize, usize, usize) {
+        let start = self.first.min(valid);
+        let end = valid.saturating_sub(self.local).max(start);
+        let forced = start + valid - end;
+        let wanted = if self.counted { k.saturating_sub(forced) } else { k };
+        (start, end, wanted.min(end - start))
+    }
 }
 
 /// Selects from row `r` the forced entries (`0..first` and `valid[r] - local..valid[r]`) and the
@@ -28,6 +45,23 @@ pub struct Forced {
 /// # Errors
 /// Shapes that do not fit; `k` smaller than `first + local` when they are counted.
 pub fn top_k(scores: &Tensor, valid: &Tensor, k: usize, forced: Forced) -> Result<Selection> {
+    let fits = matches!(scores.shape(), [rows, _] if *rows == valid.len())
+        && scores.dtype() == DType::F32
+        && valid.dtype() == DType::I32;
+    if !fits {
+        return Err(Error::shape(
+            "top_k",
+            "scores f32 [rows, n] and valid i32 [rows]",
+            format!("{scores:?} and {valid:?}"),
+        ));
+    }
+    if forced.counted && k < forced.first + forced.local {
+        return Err(Error::shape(
+            "top_k",
+            format!("k of at least {} (the forced entries, which count)", forced.first + forced.local),
+            k,
+        ));
+    }
     match scores.device() {
         Device::Cpu => cpu::top_k(scores, valid, k, forced),
         Device::Cuda(_) => cuda::top_k(scores, valid, k, forced),

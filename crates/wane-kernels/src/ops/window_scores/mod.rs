@@ -4,8 +4,8 @@
 mod cpu;
 mod cuda;
 
-use crate::ops::attention::AttentionDims;
-use crate::{Device, Error, Result, Tensor};
+use crate::ops::attention::{AttentionDims, Pattern};
+use crate::{DType, Device, Error, Result, Tensor};
 
 /// `s_hj = sum over the last `dims.queries` queries i of softmax_j(scale q_i . k_j)` (causal, over
 /// all keys, f32), for the positions `j < keys - queries` before the window.
@@ -17,6 +17,10 @@ use crate::{Device, Error, Result, Tensor};
 /// # Errors
 /// Shapes that do not fit.
 pub fn window_scores(q: &Tensor, k: &Tensor, dims: AttentionDims) -> Result<Tensor> {
+    dims.check("window_scores", &[q], &[k])?;
+    if dims.batch != 1 || dims.pattern != Pattern::Causal {
+        return Err(Error::shape("window_scores", "one sequence and the causal pattern", format!("{dims:?}")));
+    }
     match q.device() {
         Device::Cpu => cpu::window_scores(q, k, dims),
         Device::Cuda(_) => cuda::window_scores(q, k, dims),
@@ -37,6 +41,9 @@ pub enum Pooling {
 /// # Errors
 /// An even kernel.
 pub fn pool(scores: &Tensor, kernel: usize, pooling: Pooling) -> Result<Tensor> {
+    if kernel.is_multiple_of(2) || scores.dtype() != DType::F32 {
+        return Err(Error::shape("window_scores::pool", "an odd kernel and f32 scores", format!("{kernel}, {scores:?}")));
+    }
     match scores.device() {
         Device::Cpu => cpu::pool(scores, kernel, pooling),
         Device::Cuda(_) => cuda::pool(scores, kernel, pooling),
