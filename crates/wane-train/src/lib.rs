@@ -5,9 +5,11 @@
 //! as a [`data::SampleSource`].
 
 pub mod config;
+pub mod checkpoint;
 pub mod data;
 pub mod draws;
 pub mod error;
+pub mod guard;
 pub mod observe;
 pub mod schedule;
 
