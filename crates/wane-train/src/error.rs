@@ -59,6 +59,9 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] wane_model::Error),
     /// An operator failed.
     #[error(transparent)]
     Kernel(#[from] wane_kernels::Error),

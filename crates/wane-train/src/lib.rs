@@ -10,6 +10,7 @@ pub mod data;
 pub mod draws;
 pub mod error;
 pub mod guard;
+pub mod losses;
 pub mod observe;
 pub mod schedule;
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-pub use state::TrainingState;
+pub use state::{Changes, TrainingState};
 
 const PARTIAL: &str = ".partial-";
 

@@ -1,6 +1,6 @@
 //! Contradictions and ranges, found before anything is loaded.
 
-use super::{Backbone, OnTrouble, PassKind, RunConfig};
+use super::{Backbone, GateBias, OnTrouble, PassKind, RunConfig};
 use crate::{Error, Result};
 
 impl RunConfig {
@@ -47,6 +47,14 @@ impl RunConfig {
 
     fn check_model(&self) -> Result<()> {
         let m = &self.model;
+        if let Some(GateBias::Named(name)) = &m.gate_bias
+            && name != "spread"
+            && name != "none"
+        {
+            return wrong(format!(
+                "model.gate_bias \"{name}\": a number, \"spread\", \"none\" or {{ copying = .., max_half_life = .. }}"
+            ));
+        }
         let sizes = m.sizes_given();
         if m.init.is_some() {
             if let Some(first) = sizes.first() {

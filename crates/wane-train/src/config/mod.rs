@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use data::{DataTable, GeneratedTable, Stage, TextTable};
-pub use model::{Backbone, GateBias, ModelTable};
+pub use model::{Backbone, GateBias, ModelTable, ResidualInit};
 pub use observation::{CheckpointTable, GuardTable, LogTable, OnTrouble, SamplesTable, ValidationTable};
 pub use training::{Adaptation, Joint, Optimizer, PassKind, Schedule, Shape, TrainingTable};
 

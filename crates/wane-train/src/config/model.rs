@@ -21,8 +21,25 @@ pub enum Backbone {
 pub enum GateBias {
     /// The same for every channel; -4 starts with almost no memory.
     Constant(f64),
-    /// `"spread"`: half-lives from 0 to 64 tokens across the channels. `"none"`: no bias.
+    /// `"spread"`: half-lives from 0 to 64 tokens across the channels (a quarter copies). `"none"`: no bias.
     Named(String),
+    /// Half-lives spaced logarithmically across the channels.
+    Spread {
+        /// Part of the channels that starts with almost no memory.
+        copying: f64,
+        /// Longest half-life in tokens.
+        max_half_life: f64,
+    },
+}
+
+/// Start of the matrices that write to the residual stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResidualInit {
+    /// As all others.
+    Same,
+    /// Divided by `sqrt(2 layers)`.
+    Depth,
 }
 
 /// The model to train.
@@ -65,6 +82,8 @@ pub struct ModelTable {
     pub output_gate: Option<bool>,
     /// Standard deviation of new weights; 0.02 if absent.
     pub initializer_range: Option<f64>,
+    /// Start of the output and down projections; `same` if absent.
+    pub residual_init: Option<ResidualInit>,
 }
 
 impl ModelTable {
@@ -84,6 +103,7 @@ impl ModelTable {
             ("tie_word_embeddings", self.tie_word_embeddings.is_some()),
             ("output_gate", self.output_gate.is_some()),
             ("initializer_range", self.initializer_range.is_some()),
+            ("residual_init", self.residual_init.is_some()),
         ];
         given.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect()
     }
