@@ -62,6 +62,9 @@ pub enum Error {
     /// The model failed.
     #[error(transparent)]
     Model(#[from] wane_model::Error),
+    /// The cache of a generation failed.
+    #[error(transparent)]
+    Attention(#[from] wane_attention::Error),
     /// An operator failed.
     #[error(transparent)]
     Kernel(#[from] wane_kernels::Error),

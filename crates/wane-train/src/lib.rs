@@ -4,15 +4,22 @@
 //! The decoder's forward and backward passes are wane-model's; the needle generator is passed in
 //! as a [`data::SampleSource`].
 
+pub mod build;
 pub mod config;
 pub mod checkpoint;
+pub mod cost;
 pub mod data;
 pub mod draws;
 pub mod error;
+pub mod generation;
 pub mod guard;
 pub mod losses;
+pub mod memory_stats;
 pub mod observe;
+pub mod optimizer;
 pub mod schedule;
+pub mod trainer;
+pub mod validation;
 
 pub use config::RunConfig;
 pub use error::{Error, Result};

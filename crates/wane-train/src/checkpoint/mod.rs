@@ -7,6 +7,7 @@
 //! data position follow from seed and step, so they need no state of their own.
 
 pub mod state;
+pub mod weights;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

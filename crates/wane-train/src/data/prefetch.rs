@@ -25,7 +25,12 @@ impl Prefetcher {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(mixture: &Arc<Mixture>, steps: Range<u64>, rows: Range<usize>, threads: usize, ahead: usize) -> Result<Self> {
+    pub fn start(
+        mixture: &Arc<Mixture>,
+        steps: Range<u64>,
+        rows: Range<usize>,
+        (threads, ahead): (usize, usize),
+    ) -> Result<Self> {
         let mut channels = Vec::new();
         let mut handles = Vec::new();
         for thread in 0..threads.max(1) as u64 {

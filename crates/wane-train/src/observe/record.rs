@@ -21,6 +21,8 @@ pub struct RunRecord {
     pub parameters: u64,
     /// Predicted peak memory in bytes, from [`crate::cost`].
     pub predicted_bytes: u64,
+    /// Measured peak memory of the device in bytes, where it counts.
+    pub measured_bytes: Option<u64>,
     /// FLOPs of the whole run.
     pub total_flops: f64,
     /// Hash of the tokenizer.
@@ -33,6 +35,8 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Tokens per second over the run, second passes not counted.
     pub tokens_per_second: f64,
+    /// Model FLOPs utilization of the last stretch, if the device's peak is known.
+    pub utilization: Option<f64>,
     /// Optimizer steps skipped by the guard.
     pub skipped: u64,
     /// Warnings, with their steps.
@@ -73,6 +77,18 @@ impl RunRecord {
     /// Reads the record of an earlier part of the run; `None` if there is none or it is unreadable.
     pub fn read(output: &Path) -> Option<Self> {
         serde_json::from_str(&std::fs::read_to_string(Self::path(output)).ok()?).ok()
+    }
+
+    /// Takes over the curve, validations and warnings of an earlier part, up to `step`.
+    pub fn take_over(&mut self, earlier: Option<Self>, step: u64) {
+        let Some(earlier) = earlier else { return };
+        self.curve = earlier.curve;
+        self.curve.retain(|point| point.step <= step);
+        self.validations = earlier.validations;
+        self.validations.retain(|v| v["step"].as_u64().is_some_and(|s| s <= step));
+        self.warnings = earlier.warnings;
+        self.resumed_from = earlier.resumed_from;
+        self.resumed_from.push(step);
     }
 
     /// Writes the record.
