@@ -13,6 +13,29 @@ use wane_model::config::FfnActivation;
 
 use crate::config::RunConfig;
 
+/// Type of weights and activations on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elements {
+    /// The CPU's.
+    F32,
+    /// CUDA's.
+    BF16,
+}
+
+impl Elements {
+    /// What `device` computes with.
+    pub fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::F32 } else { Self::BF16 }
+    }
+
+    fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::BF16 => 2,
+        }
+    }
+}
+
 /// Costs of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
@@ -30,7 +53,7 @@ pub struct Cost {
 
 impl Cost {
     /// Of a run of `model`.
-    pub fn of(config: &RunConfig, model: &ModelConfig, device: &Device) -> Self {
+    pub fn of(config: &RunConfig, model: &ModelConfig, elements: Elements) -> Self {
         let steps = config.steps();
         let base = config.adaptation.as_ref().map_or(Pattern::Causal, |a| a.pattern());
         let dense = step_flops(config, model, base);
@@ -41,7 +64,7 @@ impl Cost {
             steps,
             tokens: steps * config.tokens_per_step(),
             flops: steps as f64 * dense + joint * second,
-            bytes: peak_bytes(config, model, device),
+            bytes: peak_bytes(config, model, elements),
         }
     }
 }
@@ -82,10 +105,9 @@ pub fn mean_visible(pattern: Pattern, tokens: usize) -> f64 {
 }
 
 /// Predicted peak memory of the device.
-fn peak_bytes(config: &RunConfig, model: &ModelConfig, device: &Device) -> u64 {
+fn peak_bytes(config: &RunConfig, model: &ModelConfig, elements: Elements) -> u64 {
     let rows = (config.training.batch / config.training.accumulation * config.training.sequence) as u64;
-    // Activations: f32 on the CPU, bf16 on CUDA.
-    let element: u64 = if device.is_cpu() { 4 } else { 2 };
+    let element = elements.bytes();
     let (hidden, q, kv, ffn) = (
         model.hidden_size as u64,
         model.q_width() as u64,

@@ -21,7 +21,7 @@ pub fn sample_text(decoder: &Decoder, encoder: &Encoder, prompt: &str, tokens: u
     let options = DecodeOptions {
         max_new_tokens: tokens.min(room),
         stop_ids: vec![encoder.end()],
-        sampling: SamplingParams { temperature: 0.0, ..SamplingParams::default() },
+        sampling: SamplingParams { temperature: 0.0, top_k: 0, top_p: 1.0 },
         seed: 0,
     };
     let first = next_tokens(&logits, &options, &[(0, 0)])?;

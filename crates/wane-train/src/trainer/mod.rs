@@ -21,7 +21,7 @@ use crate::Result;
 use crate::build::Built;
 use crate::checkpoint::{Changes, CheckpointFolder};
 use crate::config::RunConfig;
-use crate::cost::Cost;
+use crate::cost::{Cost, Elements};
 use crate::data::tokenizer::TokenizerHash;
 use crate::data::{Mixture, SampleSource};
 use crate::guard::Guard;
@@ -108,7 +108,7 @@ impl Trainer {
         let validation = ValidationSet::new(config, &mixture, &tokenizer)?;
         let mut optimizer = Optimizer::new(&mut decoder, &config.optimizer)?;
         let gradients = Gradients::zeros(&decoder)?;
-        let cost = Cost::of(config, decoder.config(), &device);
+        let cost = Cost::of(config, decoder.config(), Elements::of(&device));
         let mut record = new_record(config, &cost, &device, &tokenizer);
         let mut step = 0;
         let mut earlier_seconds = 0.0;
@@ -187,5 +187,7 @@ fn new_record(config: &RunConfig, cost: &Cost, device: &Device, tokenizer: &Toke
     }
 }
 
+#[cfg(test)]
+mod parity;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,8 +11,8 @@ use crate::data::tokenizer::TokenizerHash;
 use crate::observe::{ProgressOutput, RunRecord};
 use crate::{Error, RunConfig};
 
-/// A run on a shard that counts 0..40 again and again, which a small model learns at once.
-fn toy(folder: &Path, extra: &str) -> RunConfig {
+/// A shard of squares modulo 40 again and again, which a small model learns at once.
+pub(super) fn write_toy_shard(folder: &Path) -> PathBuf {
     let shard = folder.join("toy.tokens");
     if !shard.exists() {
         let mut writer = ShardWriter::create(&shard, 48, &TokenizerHash([0; 32])).expect("writes");
@@ -20,6 +20,11 @@ fn toy(folder: &Path, extra: &str) -> RunConfig {
         writer.document(&ids, 47).expect("writes");
         writer.finish().expect("writes");
     }
+    shard
+}
+
+fn toy(folder: &Path, extra: &str) -> RunConfig {
+    let shard = write_toy_shard(folder);
     let text = format!(
         "name = \"toy\"\noutput = {:?}\nseed = 5\n[model]\nbackbone = \"memory\"\ngate_bias = \"spread\"\nvocab_size = 48\n\
          hidden_size = 32\nnum_hidden_layers = 2\nnum_attention_heads = 2\nintermediate_size = 64\n\
@@ -34,7 +39,7 @@ fn toy(folder: &Path, extra: &str) -> RunConfig {
     RunConfig::parse(&text, Path::new("toy.toml")).expect("valid")
 }
 
-fn surroundings(start: Start) -> Surroundings {
+pub(super) fn surroundings(start: Start) -> Surroundings {
     Surroundings {
         start,
         source: None,
