@@ -26,10 +26,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train a model from a configuration file
+    Train(commands::train::Args),
     /// Train a tokenizer
     Tokenizer(commands::tokenizer::Args),
     /// Prepare text for training
     Data(commands::data::Args),
+    /// Text from a prompt, under any method
+    Generate(commands::generate::Args),
+    /// Perplexity of a text, under any method
+    Ppl(commands::perplexity::Args),
+    /// Logits of given token ids
+    Logits(commands::logits::Args),
+    /// What a method selects on given token ids
+    Trace(commands::trace::Args),
     /// Write shell completions to stdout
     #[command(after_help = "Example: wane completions bash > /etc/bash_completion.d/wane")]
     Completions {
@@ -56,8 +66,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
+        Command::Train(args) => commands::train::run(args),
         Command::Tokenizer(args) => commands::tokenizer::run(args),
         Command::Data(args) => commands::data::run(args),
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Ppl(args) => commands::perplexity::run(&args),
+        Command::Logits(args) => commands::logits::run(&args),
+        Command::Trace(args) => commands::trace::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
             Ok(())

@@ -175,7 +175,10 @@ impl KvView<'_> {
         Err(Error::shape(
             op,
             "a table [lanes, pages, 2] and lens [lanes] in i32, lanes a multiple of kv_heads, max_len within the pages",
-            format!("table {:?}, lens {:?}, {} kv heads, max_len {}", self.table, self.lens, self.kv_heads, self.max_len),
+            format!(
+                "table {:?}, lens {:?}, {} kv heads, max_len {}",
+                self.table, self.lens, self.kv_heads, self.max_len
+            ),
         ))
     }
 }

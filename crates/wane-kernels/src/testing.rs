@@ -1,6 +1,11 @@
 //! Seeded noise, closeness checks and the device under test, for this workspace's tests.
 
-use crate::{Device, Tensor};
+use crate::{DType, Device, Tensor};
+
+mod exact;
+pub mod paged;
+
+pub use exact::{assert_gradient, assert_tensor_close, columns, dot, noise_f64, noise_pair, rounded};
 
 /// The device the tests run on: `WANE_TEST_DEVICE`, else the CPU.
 pub fn device() -> Device {
@@ -28,6 +33,42 @@ pub fn noise(len: usize, seed: u64) -> Vec<f32> {
 /// Noise as a tensor on `device`.
 pub fn noise_tensor(shape: &[usize], seed: u64, device: &Device) -> Tensor {
     Tensor::from_f32(&noise(shape.iter().product(), seed), shape, device).expect("noise tensor")
+}
+
+/// Element type of activations on `device`.
+pub fn activation_dtype(device: &Device) -> DType {
+    if device.is_cpu() { DType::F32 } else { DType::BF16 }
+}
+
+/// `values` as activations on `device`, rounded to their dtype. Compute a reference from the
+/// rounded values: [`Tensor::to_f32_vec`].
+pub fn activations(values: &[f32], shape: &[usize], device: &Device) -> Tensor {
+    let tensor = match activation_dtype(device) {
+        DType::BF16 => {
+            let rounded: Vec<half::bf16> = values.iter().map(|&x| half::bf16::from_f32(x)).collect();
+            Tensor::from_bytes(bytemuck::cast_slice(&rounded), shape, DType::BF16, device)
+        }
+        _ => Tensor::from_f32(values, shape, device),
+    };
+    tensor.expect("activations")
+}
+
+/// Noise as activations on `device`.
+pub fn noise_activations(shape: &[usize], seed: u64, device: &Device) -> Tensor {
+    activations(&noise(shape.iter().product(), seed), shape, device)
+}
+
+/// The tolerance that belongs to the activations of `device`.
+pub fn tolerance(device: &Device, f32: f32, bf16: f32) -> f32 {
+    match activation_dtype(device) {
+        DType::BF16 => bf16,
+        _ => f32,
+    }
+}
+
+/// A reference's results, narrowed for [`assert_close`].
+pub fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&x| x as f32).collect()
 }
 
 /// Fails unless every element is finite and `|got - want| <= tolerance * (1 + max |want|)`.

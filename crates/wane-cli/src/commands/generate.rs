@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
-use wane_attention::DecodeBatch;
+use wane_attention::{DecodeBatch, SequenceCache};
 use wane_kernels::ops::sampling::SamplingParams;
 use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK};
 use wane_model::generate::{Continue, DecodeOptions, Finish, decode_until, next_tokens};
+use wane_model::tokenizer::StreamDecoder;
+use wane_model::{GenerationPrompt, Message, SpecialTokens};
 
 use super::shared::{ModelArgs, parse_plan};
 
@@ -57,7 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let plan = parse_plan(&args.method)?;
     let (checkpoint, decoder) = args.model.load()?;
     let tokenizer = checkpoint.tokenizer.as_ref().context("the model has no tokenizer")?;
-    let kv_dtype = args.model.place.kv_dtype()?;
+    let cache_options =
+        CacheOptions { dtype: args.model.place.kv_dtype()?, context: None, keep_queries: 0 };
+    let cache_config = decoder.cache_config(cache_options);
     let options = DecodeOptions {
         max_new_tokens: args.max_new_tokens,
         stop_ids: decoder.config().eos_token_ids.clone(),
@@ -70,11 +74,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for (i, prompt) in args.prompt.iter().enumerate() {
         let ids = if args.chat {
             let template = checkpoint.chat_template.as_ref().context("the model has no chat template")?;
-            tokenizer.encode(&template.render_user_prompt(prompt)?)?
+            let messages = [Message::new("user", prompt)];
+            tokenizer.encode(&template.render(&messages, GenerationPrompt::Add)?)?
         } else {
-            tokenizer.encode_with_special_tokens(prompt)?
+            tokenizer.encode_with_special(prompt)?
         };
-        let mut cache = decoder.new_cache(&plan, CacheOptions { dtype: kv_dtype, sequence: i as u32 })?;
+        let mut cache = SequenceCache::new(&plan, &cache_config, i as u32)?;
         let logits = decoder.prefill(&mut cache, &ids, DEFAULT_CHUNK)?;
         first.extend(next_tokens(&logits, &options, &[(i as u32, 0)])?);
         caches.push(cache);
@@ -85,11 +90,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     // One prompt without --json is streamed.
     let streaming = args.prompt.len() == 1 && !args.json;
-    let mut texts: Vec<TextSoFar> = args.prompt.iter().map(|_| TextSoFar::default()).collect();
+    let mut texts: Vec<TextSoFar<'_>> = args
+        .prompt
+        .iter()
+        .map(|_| TextSoFar {
+            stream: tokenizer.stream(SpecialTokens::Skip),
+            text: String::new(),
+            shown: 0,
+            stopped: false,
+        })
+        .collect();
     let batch = DecodeBatch::new(caches, args.max_new_tokens)?;
     let mut failure = None;
     let generated = decode_until(&decoder, batch, &first, &options, &mut |index, id| {
-        match texts[index].push(tokenizer, id, &args.stop) {
+        match texts[index].push(id, &args.stop) {
             Ok(fresh) => {
                 if streaming {
                     print!("{fresh}");
@@ -107,9 +121,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(error);
     }
     let decode_seconds = started.elapsed().as_secs_f64();
-    if streaming {
-        println!();
-        return Ok(());
+    for text in &mut texts {
+        let rest = text.finish()?;
+        if streaming {
+            println!("{rest}");
+            return Ok(());
+        }
     }
     for (i, (text, generated)) in texts.iter().zip(&generated).enumerate() {
         if !args.json {
@@ -132,28 +149,46 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-// Decodes all ids so far at each token: a token may complete a character begun by others.
-#[derive(Default)]
-struct TextSoFar {
-    ids: Vec<u32>,
+// Text as it arrives, cut at the first stop string.
+struct TextSoFar<'a> {
+    stream: StreamDecoder<'a>,
     text: String,
+    // Bytes of `text` that were handed out.
+    shown: usize,
     stopped: bool,
 }
 
-impl TextSoFar {
-    /// Takes one more token; returns the text that became certain.
-    fn push(&mut self, tokenizer: &wane_model::tokenizer::Tokenizer, id: u32, stops: &[String]) -> Result<String> {
-        self.ids.push(id);
-        let mut text = tokenizer.decode(&self.ids)?;
-        if text.ends_with('\u{fffd}') {
-            return Ok(String::new());
-        }
-        if let Some(end) = stops.iter().filter_map(|stop| text.find(stop.as_str())).min() {
-            text.truncate(end);
+impl TextSoFar<'_> {
+    /// Takes one more token; returns the text that no stop string can take back any more.
+    fn push(&mut self, id: u32, stops: &[String]) -> Result<String> {
+        self.text += &self.stream.push(id)?;
+        if let Some(end) = stops.iter().filter_map(|stop| self.text.find(stop.as_str())).min() {
+            self.text.truncate(end);
             self.stopped = true;
         }
-        let fresh = text.get(self.text.len()..).unwrap_or_default().to_owned();
-        self.text = text;
-        Ok(fresh)
+        Ok(self.take(self.certain(stops)))
+    }
+
+    /// The text that was still held back.
+    fn finish(&mut self) -> Result<String> {
+        if !self.stopped {
+            self.text += &self.stream.finish()?;
+        }
+        Ok(self.take(self.text.len()))
+    }
+
+    fn take(&mut self, end: usize) -> String {
+        let fresh = self.text[self.shown.min(end)..end].to_owned();
+        self.shown = self.shown.max(end);
+        fresh
+    }
+
+    // Everything but an ending that may grow into a stop string.
+    fn certain(&self, stops: &[String]) -> usize {
+        if self.stopped {
+            return self.text.len();
+        }
+        let begins_stop = |&at: &usize| stops.iter().any(|stop| stop.starts_with(&self.text[at..]));
+        self.text.char_indices().map(|(at, _)| at).find(begins_stop).unwrap_or(self.text.len())
     }
 }

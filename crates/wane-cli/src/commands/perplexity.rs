@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args as ClapArgs;
-use wane_attention::DecodeBatch;
+use wane_attention::{DecodeBatch, SequenceCache};
 use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK};
 
 use super::shared::{ModelArgs, parse_plan};
@@ -49,12 +49,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.text.display(),
         ids.len()
     );
-    let kv_dtype = args.model.place.kv_dtype()?;
+    let options =
+        CacheOptions { dtype: args.model.place.kv_dtype()?, context: Some(context), keep_queries: 0 };
+    let cache_config = decoder.cache_config(options);
     let (mut total, mut count) = (0.0, 0usize);
     for (number, window) in windows.iter().enumerate() {
         let (prompt, scored) = window.split_at(context / 2);
-        let options = CacheOptions { dtype: kv_dtype, sequence: number as u32 };
-        let mut cache = decoder.new_cache(&plan, options)?;
+        let mut cache = SequenceCache::new(&plan, &cache_config, number as u32)?;
         let mut logits = decoder.prefill(&mut cache, prompt, DEFAULT_CHUNK)?;
         let mut batch = DecodeBatch::new(vec![cache], scored.len())?;
         for (i, &token) in scored.iter().enumerate() {

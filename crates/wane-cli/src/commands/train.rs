@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use wane_kernels::Device;
 use wane_train::RunConfig;
 use wane_train::build::{new_model, open_encoder};
 use wane_train::checkpoint::Changes;
 use wane_train::cost::{Cost, Elements};
 use wane_train::observe::ProgressOutput;
+use wane_train::data::SampleSource;
 use wane_train::trainer::{Start, Surroundings, Trainer};
+
+use super::needle_source::NeedleSource;
 
 /// Arguments of `wane train`.
 #[derive(Debug, clap::Args)]
@@ -80,6 +82,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         config.output.join("record.json").display()
     );
     Ok(())
+}
+
+/// The needle generator, if the run uses it.
+fn sample_source(config: &RunConfig) -> anyhow::Result<Option<Arc<dyn SampleSource>>> {
+    let Some(table) = &config.data.generated else { return Ok(None) };
+    let (Some(encoder), Some(folder)) = open_encoder(&config.model)? else {
+        anyhow::bail!("[data.generated] needs model.tokenizer: the samples are text");
+    };
+    Ok(Some(Arc::new(NeedleSource::open(&folder, encoder.end(), table.haystack.as_deref())?)))
 }
 
 /// The first Ctrl-C asks the run to stop after its step, the second ends the process.

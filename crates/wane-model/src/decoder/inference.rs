@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// efficient, small enough that activations stay far below the weights of a large model.
 pub const DEFAULT_CHUNK: usize = 4096;
 
+// Rows whose logits exist at once.
+const LOGIT_ROWS: usize = 256;
+
 /// Settings of the caches of one model, shared by all its sequences.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheOptions {
@@ -51,20 +54,49 @@ impl Decoder {
     /// # Errors
     /// An empty prompt, a token outside the vocabulary, more tokens than the context.
     pub fn prefill(&self, cache: &mut SequenceCache, ids: &[u32], chunk: usize) -> Result<Tensor> {
+        let mut last = None;
+        self.prefill_chunks(cache, ids, chunk, &mut |hidden| {
+            last = Some(hidden.slice(hidden.rows() - 1, hidden.rows())?);
+            Ok(())
+        })?;
+        self.head_logits(&last.ok_or_else(empty_prompt)?)
+    }
+
+    /// Like [`Self::prefill`], but returns the logits of every position, f32 [tokens, vocabulary] on
+    /// the host.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn prefill_logits(&self, cache: &mut SequenceCache, ids: &[u32], chunk: usize) -> Result<Vec<f32>> {
+        let mut all = Vec::with_capacity(ids.len() * self.config.vocab_size);
+        self.prefill_chunks(cache, ids, chunk, &mut |hidden| {
+            for start in (0..hidden.rows()).step_by(LOGIT_ROWS) {
+                let rows = hidden.slice(start, (start + LOGIT_ROWS).min(hidden.rows()))?;
+                all.extend(self.head_logits(&rows)?.to_f32_vec()?);
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    // Calls back with the hidden states of every chunk (before the last norm).
+    fn prefill_chunks(
+        &self,
+        cache: &mut SequenceCache,
+        ids: &[u32],
+        chunk: usize,
+        on_chunk: &mut dyn FnMut(Tensor) -> Result<()>,
+    ) -> Result<()> {
         if ids.is_empty() {
-            return Err(Error::Invalid("the prompt is empty: it needs at least one token".into()));
+            return Err(empty_prompt());
         }
         self.check_length(cache.position() + ids.len())?;
-        let mut last = None;
-        let mut rest = ids;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(chunk.max(1)));
-            rest = later;
-            let chunk = if rest.is_empty() { Chunk::Last } else { Chunk::More };
-            last = Some(self.prefill_chunk(cache, now, chunk)?);
+        let chunks = ids.len().div_ceil(chunk.max(1));
+        for (number, ids) in ids.chunks(chunk.max(1)).enumerate() {
+            let place = if number + 1 == chunks { Chunk::Last } else { Chunk::More };
+            on_chunk(self.prefill_chunk(cache, ids, place)?)?;
         }
-        let hidden = last.ok_or_else(|| Error::Invalid("the prompt is empty".into()))?;
-        self.head_logits(&hidden.slice(hidden.rows() - 1, hidden.rows())?)
+        Ok(())
     }
 
     fn prefill_chunk(&self, cache: &mut SequenceCache, ids: &[u32], chunk: Chunk) -> Result<Tensor> {
@@ -112,8 +144,8 @@ impl Decoder {
         let ids_tensor = self.ids_tensor(ids)?;
         let hidden = self.hidden_states(&ids_tensor, 1, ids.len(), Pattern::Causal)?;
         let mut all = Vec::with_capacity(ids.len() * self.config.vocab_size);
-        for start in (0..ids.len()).step_by(256) {
-            let rows = hidden.slice(start, (start + 256).min(ids.len()))?;
+        for start in (0..ids.len()).step_by(LOGIT_ROWS) {
+            let rows = hidden.slice(start, (start + LOGIT_ROWS).min(ids.len()))?;
             all.extend(linear(&rows, self.weight(self.head), None)?.to_f32_vec()?);
         }
         Ok(all)
@@ -124,4 +156,8 @@ impl Decoder {
         let hidden = rms_norm(x.into(), self.dense(self.final_norm)?, self.config.rms_norm_eps as f32)?;
         Ok(linear(&hidden, self.weight(self.head), None)?)
     }
+}
+
+fn empty_prompt() -> Error {
+    Error::Invalid("the prompt is empty: it needs at least one token".into())
 }

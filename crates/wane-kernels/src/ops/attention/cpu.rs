@@ -101,7 +101,8 @@ pub(super) fn backward(
         let (sequence, kv_head) = (lane / kv_heads, lane % kv_heads);
         let wide = dims.group() * head_dim;
         for (i, row) in q_part.chunks_exact(wide).enumerate() {
-            dq.f32s_mut()[((sequence * queries + i) * kv_heads + kv_head) * wide..][..wide].copy_from_slice(row);
+            dq.f32s_mut()[((sequence * queries + i) * kv_heads + kv_head) * wide..][..wide]
+                .copy_from_slice(row);
         }
         for (to, part) in [(&mut dk, k_part), (&mut dv, v_part)] {
             for (j, row) in part.chunks_exact(head_dim).enumerate() {

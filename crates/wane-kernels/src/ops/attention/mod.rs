@@ -9,7 +9,11 @@
 //! `ds_ij = p_ij (do_i . v_j - D_i)`, `dq_i = scale sum_j ds_ij k_j`, `dk_j = scale sum_i ds_ij q_i`.
 
 mod cpu;
-mod cuda;
+pub(crate) mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor};
 
@@ -105,7 +109,8 @@ impl AttentionDims {
 
 /// Fails unless `tensor` is a float matrix [rows, width].
 pub(crate) fn check_matrix(op: &'static str, tensor: &Tensor, rows: usize, width: usize) -> Result<()> {
-    if tensor.dtype() != DType::I32 && tensor.len() == rows * width && (tensor.width() == width || rows == 0) {
+    if tensor.dtype() != DType::I32 && tensor.len() == rows * width && (tensor.width() == width || rows == 0)
+    {
         return Ok(());
     }
     Err(Error::shape(op, format!("floats [{rows}, {width}]"), format!("{tensor:?}")))

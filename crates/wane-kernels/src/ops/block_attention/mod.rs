@@ -3,6 +3,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::ops::attention::{AttentionDims, Pattern, check_matrix};
 use crate::{Device, Error, KvView, Result, Selection, Tensor};

@@ -16,7 +16,11 @@ pub(super) fn update_min_max(
     for lane in 0..kv.lanes() {
         host.check_rows("block_summary::update_min_max", lane, host.len(lane))?;
         if host.len(lane) > kv.max_len {
-            return Err(Error::shape("block_summary::update_min_max", "lanes within max_len", host.len(lane)));
+            return Err(Error::shape(
+                "block_summary::update_min_max",
+                "lanes within max_len",
+                host.len(lane),
+            ));
         }
     }
     if lane_len == 0 {

@@ -3,6 +3,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::ops::attention::check_matrix;
 use crate::{DType, Device, Error, KvView, Result, Tensor};
@@ -18,7 +22,11 @@ use crate::{DType, Device, Error, KvView, Result, Tensor};
 pub fn update_min_max(kv: KvView<'_>, block: usize, from: &[usize], summary: &mut Tensor) -> Result<()> {
     check_summary("block_summary::update_min_max", kv, block, summary)?;
     if from.len() != kv.lanes() {
-        return Err(Error::shape("block_summary::update_min_max", format!("{} first rows", kv.lanes()), from.len()));
+        return Err(Error::shape(
+            "block_summary::update_min_max",
+            format!("{} first rows", kv.lanes()),
+            from.len(),
+        ));
     }
     match kv.table.device() {
         Device::Cpu => cpu::update_min_max(kv, block, from, summary),
@@ -53,7 +61,11 @@ pub fn quest_scores(q: &Tensor, summary: &Tensor, kv: KvView<'_>, block: usize) 
     check_summary("block_summary::quest_scores", kv, block, summary)?;
     let heads = q.width() / kv.head_dim;
     if !heads.is_multiple_of(kv.kv_heads) || heads == 0 {
-        return Err(Error::shape("block_summary::quest_scores", "query heads a multiple of the kv heads", heads));
+        return Err(Error::shape(
+            "block_summary::quest_scores",
+            "query heads a multiple of the kv heads",
+            heads,
+        ));
     }
     check_matrix("block_summary::quest_scores", q, kv.sequences(), heads * kv.head_dim)?;
     match q.device() {

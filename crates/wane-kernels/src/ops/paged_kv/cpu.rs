@@ -47,7 +47,11 @@ pub(super) fn gather(kv: KvView<'_>, sequence: usize, len: usize) -> Result<(Ten
     for lane in lanes.clone() {
         host.check_rows("paged_kv::gather", lane, len)?;
         if host.len(lane) < len {
-            return Err(Error::shape("paged_kv::gather", format!("{len} rows in every lane"), host.len(lane)));
+            return Err(Error::shape(
+                "paged_kv::gather",
+                format!("{len} rows in every lane"),
+                host.len(lane),
+            ));
         }
     }
     let mut keys = Tensor::uninit(&[len, width], kv.dtype, kv.table.device())?;

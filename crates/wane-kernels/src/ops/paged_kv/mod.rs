@@ -2,6 +2,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, KvView, Result, Selection, Tensor};
 
@@ -72,7 +76,13 @@ pub fn compact(from: KvView<'_>, keep: &Selection, to: KvView<'_>) -> Result<()>
         return Err(Error::shape(
             "paged_kv::compact",
             format!("{} lanes of {:?} rows of {} on both sides", from.lanes(), from.dtype, from.head_dim),
-            format!("{} lanes of {:?} rows of {}, {} rows to keep", to.lanes(), to.dtype, to.head_dim, keep.rows()),
+            format!(
+                "{} lanes of {:?} rows of {}, {} rows to keep",
+                to.lanes(),
+                to.dtype,
+                to.head_dim,
+                keep.rows()
+            ),
         ));
     }
     match from.table.device() {

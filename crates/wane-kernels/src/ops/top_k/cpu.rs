@@ -32,13 +32,7 @@ pub(super) fn top_k(scores: &Tensor, valid: &Tensor, k: usize, forced: Forced) -
 }
 
 /// Writes the selection of one row, padded with -1; returns how many entries are valid.
-fn select_row(
-    scores: &[f32],
-    k: usize,
-    forced: Forced,
-    keys: &mut Vec<i32>,
-    indices: &mut [i32],
-) -> usize {
+fn select_row(scores: &[f32], k: usize, forced: Forced, keys: &mut Vec<i32>, indices: &mut [i32]) -> usize {
     let (start, end, wanted) = forced.free(scores.len(), k);
     let mut written = 0;
     let mut write = |index: usize| {

@@ -2,6 +2,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, Result, Selection, Tensor};
 

@@ -3,6 +3,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::ops::attention::{AttentionDims, Pattern};
 use crate::{DType, Device, Error, Result, Tensor};
@@ -19,7 +23,11 @@ use crate::{DType, Device, Error, Result, Tensor};
 pub fn window_scores(q: &Tensor, k: &Tensor, dims: AttentionDims) -> Result<Tensor> {
     dims.check("window_scores", &[q], &[k])?;
     if dims.batch != 1 || dims.pattern != Pattern::Causal {
-        return Err(Error::shape("window_scores", "one sequence and the causal pattern", format!("{dims:?}")));
+        return Err(Error::shape(
+            "window_scores",
+            "one sequence and the causal pattern",
+            format!("{dims:?}"),
+        ));
     }
     match q.device() {
         Device::Cpu => cpu::window_scores(q, k, dims),
@@ -42,7 +50,11 @@ pub enum Pooling {
 /// An even kernel.
 pub fn pool(scores: &Tensor, kernel: usize, pooling: Pooling) -> Result<Tensor> {
     if kernel.is_multiple_of(2) || scores.dtype() != DType::F32 {
-        return Err(Error::shape("window_scores::pool", "an odd kernel and f32 scores", format!("{kernel}, {scores:?}")));
+        return Err(Error::shape(
+            "window_scores::pool",
+            "an odd kernel and f32 scores",
+            format!("{kernel}, {scores:?}"),
+        ));
     }
     match scores.device() {
         Device::Cpu => cpu::pool(scores, kernel, pooling),
