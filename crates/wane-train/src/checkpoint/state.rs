@@ -1,4 +1,5 @@
-//! `training.json` of a checkpoint: where the run stands and with which settings.
+//! `training.json` and `run.toml` of a checkpoint: where the run stands and with which settings. The
+//! configuration is TOML as the user wrote it, whose numbers survive reading and writing to the bit.
 
 use std::path::Path;
 
@@ -9,9 +10,11 @@ use crate::config::differences::differences;
 use crate::{Error, Result};
 
 const FILE: &str = "training.json";
+const CONFIG: &str = "run.toml";
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrainingState {
     /// Completed steps: the next batch is that of this step.
     pub step: u64,
@@ -23,8 +26,6 @@ pub struct TrainingState {
     pub skipped: u64,
     /// Hash of the tokenizer.
     pub tokenizer: String,
-    /// The run's configuration.
-    pub config: RunConfig,
 }
 
 /// Whether `--resume` accepts a changed configuration.
@@ -37,17 +38,20 @@ pub enum Changes {
 }
 
 impl TrainingState {
-    /// Writes the file.
+    /// Writes the files.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<()> {
+    /// A file cannot be written.
+    pub fn write(&self, folder: &Path, config: &RunConfig) -> Result<()> {
+        let path = folder.join(CONFIG);
+        let text = toml::to_string_pretty(config).map_err(Error::setting)?;
+        std::fs::write(&path, text).map_err(Error::io(&path))?;
         let path = folder.join(FILE);
         let json = serde_json::to_string_pretty(self).expect("the state is plain data");
         std::fs::write(&path, json + "\n").map_err(Error::io(&path))
     }
 
-    /// Reads the file.
+    /// Reads `training.json`.
     ///
     /// # Errors
     /// The file is missing or damaged.
@@ -69,7 +73,11 @@ impl TrainingState {
                 format!("was trained with tokenizer {}, the configuration names {tokenizer}", self.tokenizer),
             ));
         }
-        let changed = differences(&self.config, config);
+        let path = folder.join(CONFIG);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+        let saved = toml::from_str(&text)
+            .map_err(|e| Error::checkpoint(folder, format!("{CONFIG} does not belong to this version of wane ({e})")))?;
+        let changed = differences(&saved, config);
         if changed.is_empty() || changes == Changes::Allow {
             return Ok(());
         }

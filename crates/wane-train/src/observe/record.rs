@@ -81,7 +81,10 @@ impl RunRecord {
 
     /// Takes over the curve, validations and warnings of an earlier part, up to `step`.
     pub fn take_over(&mut self, earlier: Option<Self>, step: u64) {
-        let Some(earlier) = earlier else { return };
+        let Some(earlier) = earlier else {
+            self.resumed_from.push(step);
+            return;
+        };
         self.curve = earlier.curve;
         self.curve.retain(|point| point.step <= step);
         self.validations = earlier.validations;

@@ -228,12 +228,11 @@ impl Trainer {
             seconds,
             skipped: self.guard.skipped(),
             tokenizer: self.built.tokenizer.to_string(),
-            config: self.config.clone(),
         };
         let saved = self.checkpoints.save(self.step, |folder| {
             write_model(folder, &self.decoder, self.built.tokenizer_folder.as_deref())?;
             write_optimizer(folder, &self.decoder, &self.optimizer)?;
-            state.write(folder)
+            state.write(folder, &self.config)
         });
         saved.map(|_| ()).map_err(|error| match error {
             Error::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => Error::checkpoint(
