@@ -3,9 +3,11 @@
 pub(crate) mod data;
 pub(crate) mod generate;
 pub(crate) mod logits;
-pub(crate) mod perplexity;
 mod needle_source;
+pub(crate) mod perplexity;
+pub(crate) mod ruler;
 mod shared;
+pub(crate) mod tasks;
 pub(crate) mod tokenizer;
 pub(crate) mod trace;
 pub(crate) mod train;
