@@ -26,6 +26,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train a model from a configuration file
+    Train(commands::train::Args),
+    /// Train a tokenizer
+    Tokenizer(commands::tokenizer::Args),
+    /// Prepare text for training
+    Data(commands::data::Args),
     /// Text from a prompt, under any method
     Generate(commands::generate::Args),
     /// Perplexity of a text, under any method
@@ -66,6 +72,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
+        Command::Train(args) => commands::train::run(args),
+        Command::Tokenizer(args) => commands::tokenizer::run(args),
+        Command::Data(args) => commands::data::run(args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
