@@ -26,6 +26,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Two models under sparse methods: what the memory gains
+    Compare(commands::compare::Args),
+    /// Measure models under methods on benchmark tasks
+    Eval(commands::eval::Args),
     /// Text from a prompt, under any method
     Generate(commands::generate::Args),
     /// Perplexity of a text, under any method
@@ -66,6 +70,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
+        Command::Compare(args) => commands::compare::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
