@@ -30,6 +30,12 @@ enum Command {
     Compare(commands::compare::Args),
     /// Measure models under methods on benchmark tasks
     Eval(commands::eval::Args),
+    /// Train a model from a configuration file
+    Train(commands::train::Args),
+    /// Train a tokenizer
+    Tokenizer(commands::tokenizer::Args),
+    /// Prepare text for training
+    Data(commands::data::Args),
     /// Text from a prompt, under any method
     Generate(commands::generate::Args),
     /// Perplexity of a text, under any method
@@ -72,6 +78,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Tokenizer(args) => commands::tokenizer::run(args),
+        Command::Data(args) => commands::data::run(args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Logits(args) => commands::logits::run(&args),

@@ -2,10 +2,14 @@
 
 pub(crate) mod compare;
 pub(crate) mod eval;
+pub(crate) mod data;
 pub(crate) mod generate;
 pub(crate) mod logits;
+mod needle_source;
 pub(crate) mod perplexity;
 pub(crate) mod ruler;
 mod shared;
 pub(crate) mod tasks;
+pub(crate) mod tokenizer;
 pub(crate) mod trace;
+pub(crate) mod train;
