@@ -1,5 +1,15 @@
 //! attention on the CPU.
 
+pub(crate) mod floats;
+pub(crate) mod forward;
+pub(crate) mod isa;
+pub(crate) mod lanes;
+pub(crate) mod pack;
+pub(crate) mod shared;
+pub(crate) mod softmax;
+pub(crate) mod source;
+
+use isa::Isa;
 use rayon::prelude::*;
 
 use super::{Attended, AttentionDims, AttentionGrads, AttentionSaved};
@@ -15,44 +25,8 @@ fn add_scaled<T: Element>(to: &mut [f32], from: &[T], scale: f32) {
 }
 
 pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims) -> Result<Attended> {
-    let AttentionDims { batch, queries, keys, heads, kv_heads, head_dim, scale, pattern } = dims;
-    let mut output = Tensor::uninit(q.shape(), DType::F32, q.device())?;
-    let mut lse = Tensor::uninit(&[batch, heads, queries], DType::F32, q.device())?;
-    if output.is_empty() {
-        return Ok(Attended { output, lse });
-    }
-    let q = q.f32s();
     with_element!(k.dtype(), "attention", T => {
-        let (k, v) = (T::slice(k), T::slice(v));
-        let rows: Vec<Vec<f32>> = output
-            .f32s_mut()
-            .par_chunks_mut(heads * head_dim)
-            .enumerate()
-            .map(|(row, output)| {
-                let (sequence, i) = (row / queries, row % queries);
-                let position = dims.position(i);
-                let attend = |(head, output): (usize, &mut [f32])| {
-                    let query = &q[(row * heads + head) * head_dim..][..head_dim];
-                    let at = |j: usize| ((sequence * keys + j) * kv_heads + head / dims.group()) * head_dim;
-                    let seen: Vec<usize> = (0..=position).filter(|&j| pattern.sees(position, j)).collect();
-                    let mut scores: Vec<f32> = seen.iter().map(|&j| scale * dot(query, &k[at(j)..][..head_dim])).collect();
-                    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    scores.iter_mut().for_each(|s| *s = (*s - max).exp());
-                    let total = scores.iter().sum::<f32>();
-                    output.fill(0.0);
-                    for (&j, p) in seen.iter().zip(&scores) {
-                        add_scaled(output, &v[at(j)..][..head_dim], p / total);
-                    }
-                    max + total.ln()
-                };
-                output.chunks_exact_mut(head_dim).enumerate().map(attend).collect()
-            })
-            .collect();
-        for (i, lse) in lse.f32s_mut().iter_mut().enumerate() {
-            let (sequence, head, query) = (i / (heads * queries), i / queries % heads, i % queries);
-            *lse = rows[sequence * queries + query][head];
-        }
-        Ok(Attended { output, lse })
+        forward::attention::<T>(Isa::current(), q, [T::slice(k), T::slice(v)], dims)
     })
 }
 
