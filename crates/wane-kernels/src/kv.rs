@@ -42,7 +42,7 @@ impl PagePool {
     /// # Errors
     /// The device is out of memory.
     pub fn allocate(self: &Arc<Self>) -> Result<Arc<Page>> {
-        let memory = Tensor::uninit(&[2, PAGE_LEN, self.head_dim], self.dtype, &self.device)?;
+        let memory = Tensor::uninit_unpooled(&[2, PAGE_LEN, self.head_dim], self.dtype, &self.device)?;
         let now = self.bytes.fetch_add(self.page_bytes(), Ordering::Relaxed) + self.page_bytes();
         self.peak.fetch_max(now, Ordering::Relaxed);
         Ok(Arc::new(Page { memory, pool: self.clone() }))

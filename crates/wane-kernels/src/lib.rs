@@ -15,11 +15,10 @@ pub mod weight;
 
 mod cpu;
 
-pub use cpu::CpuBuffer;
-
 #[doc(hidden)]
 pub mod testing;
 
+pub use cpu::CpuBuffer;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use kv::{KvView, Page, PagePool, Selection};

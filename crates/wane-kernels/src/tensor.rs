@@ -73,6 +73,21 @@ impl Tensor {
         })
     }
 
+    /// Like [`Tensor::uninit`], but on the CPU the memory goes back to the operating system when
+    /// the tensor is dropped: for cache pages, whose eviction must be visible.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn uninit_unpooled(shape: &[usize], dtype: DType, device: &Device) -> Result<Self> {
+        match device {
+            Device::Cpu => {
+                let bytes = shape.iter().product::<usize>() * dtype.size();
+                Self::from_cpu_buffer(CpuBuffer::unpooled(bytes), shape, dtype)
+            }
+            Device::Cuda(_) => Self::uninit(shape, dtype, device),
+        }
+    }
+
     /// All zeros.
     ///
     /// # Errors
@@ -84,6 +99,9 @@ impl Tensor {
     }
 
     /// Wraps host memory that somebody else owns, for example a memory-mapped file.
+    ///
+    /// # Errors
+    /// The buffer does not have the shape's size, or does not start at a multiple of the element size.
     pub fn from_cpu_buffer(buffer: CpuBuffer, shape: &[usize], dtype: DType) -> Result<Self> {
         let needed = shape.iter().product::<usize>() * dtype.size();
         if buffer.bytes().len() != needed {
@@ -91,6 +109,13 @@ impl Tensor {
                 "tensor",
                 format!("{needed} bytes for {shape:?}"),
                 buffer.bytes().len(),
+            ));
+        }
+        if !(buffer.bytes().as_ptr() as usize).is_multiple_of(dtype.size()) {
+            return Err(Error::shape(
+                "tensor",
+                format!("{dtype:?} elements that are aligned"),
+                "an odd address",
             ));
         }
         Ok(Self {
@@ -340,6 +365,28 @@ impl Tensor {
         }
     }
 
+    /// Checks dtype and shape on behalf of an operator.
+    ///
+    /// # Errors
+    /// They differ; the message names `op` and `name`.
+    pub(crate) fn expect(&self, op: &'static str, name: &str, dtype: DType, shape: &[usize]) -> Result<()> {
+        if self.dtype == dtype && self.shape == shape {
+            return Ok(());
+        }
+        Err(Error::shape(op, format!("{name} {dtype:?}{shape:?}"), format!("{self:?}")))
+    }
+
+    /// Checks that this is a float matrix of `rows` rows, leading dimensions flattened.
+    ///
+    /// # Errors
+    /// It is not; the message names `op` and `name`.
+    pub(crate) fn expect_rows(&self, op: &'static str, name: &str, [rows, width]: [usize; 2]) -> Result<()> {
+        if self.dtype != DType::I32 && self.len() == rows * width && self.width() == width {
+            return Ok(());
+        }
+        Err(Error::shape(op, format!("{name} of shape [{rows}, {width}]"), format!("{self:?}")))
+    }
+
     /// A copy on `device`; cheap if it is there already.
     ///
     /// # Errors
@@ -429,6 +476,20 @@ impl Cols<'_> {
     }
 }
 
+impl Cols<'_> {
+    /// Checks that this is a float matrix [rows, width].
+    ///
+    /// # Errors
+    /// It is not; the message names `op` and `name`.
+    pub(crate) fn expect(&self, op: &'static str, name: &str, [rows, width]: [usize; 2]) -> Result<()> {
+        if self.tensor.dtype() != DType::I32 && (self.rows(), self.width) == (rows, width) {
+            return Ok(());
+        }
+        let got = format!("[{}, {}] within {:?}", self.rows(), self.width, self.tensor);
+        Err(Error::shape(op, format!("{name} of shape [{rows}, {width}]"), got))
+    }
+}
+
 impl<'a> From<&'a Tensor> for Cols<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         tensor.cols(0, tensor.width())
@@ -455,5 +516,13 @@ impl ColsMut<'_> {
     /// Elements from one row to the next.
     pub fn stride(&self) -> usize {
         self.tensor.width()
+    }
+
+    /// Checks that this is a float matrix [rows, width].
+    ///
+    /// # Errors
+    /// It is not; the message names `op` and `name`.
+    pub(crate) fn expect(&self, op: &'static str, name: &str, shape: [usize; 2]) -> Result<()> {
+        Cols { tensor: self.tensor, start: self.start, width: self.width }.expect(op, name, shape)
     }
 }

@@ -1,1 +1,9 @@
 //! One file per command: its arguments (`Args`) and what it does (`run`).
+
+pub(crate) mod generate;
+pub(crate) mod logits;
+pub(crate) mod perplexity;
+pub(crate) mod ruler;
+mod shared;
+pub(crate) mod tasks;
+pub(crate) mod trace;

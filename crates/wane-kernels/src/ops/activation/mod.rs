@@ -1,7 +1,15 @@
-//! Elementwise parts of a block: SwiGLU, GELU, the sigmoid output gate, addition.
+//! Elementwise parts of a block: SwiGLU (arXiv 2002.05202), GELU (arXiv 1606.08415, exact), the
+//! sigmoid output gate of RAT+ (arXiv 2602.18196), addition.
+//!
+//! `silu(x) = x s(x)` with `s(x) = 1 / (1 + e^-x)`, `silu'(x) = s + x s (1 - s)`;
+//! `gelu(x) = x Phi(x)`, `gelu'(x) = Phi(x) + x phi(x)`.
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cols, ColsMut, Device, Error, Result, Tensor};
 
@@ -10,6 +18,9 @@ use crate::{Cols, ColsMut, Device, Error, Result, Tensor};
 /// # Errors
 /// An odd width.
 pub fn swiglu(x: &Tensor) -> Result<Tensor> {
+    if x.shape().is_empty() || !x.width().is_multiple_of(2) {
+        return Err(Error::shape("swiglu", "an even width [gate | up]", format!("{x:?}")));
+    }
     match x.device() {
         Device::Cpu => cpu::swiglu(x),
         Device::Cuda(_) => cuda::swiglu(x),
@@ -21,6 +32,7 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn swiglu_backward(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    x.expect_rows("swiglu_backward", "x", [dy.rows(), 2 * dy.width()])?;
     match dy.device() {
         Device::Cpu => cpu::swiglu_backward(dy, x),
         Device::Cuda(_) => cuda::swiglu_backward(dy, x),
@@ -43,6 +55,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn gelu_backward(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
+    x.expect_rows("gelu_backward", "x", [dy.rows(), dy.width()])?;
     match dy.device() {
         Device::Cpu => cpu::gelu_backward(dy, x),
         Device::Cuda(_) => cuda::gelu_backward(dy, x),
@@ -54,6 +67,7 @@ pub fn gelu_backward(dy: &Tensor, x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn sigmoid_gate(y: &Tensor, gate: Cols<'_>) -> Result<Tensor> {
+    gate.expect("sigmoid_gate", "gate", [y.rows(), y.width()])?;
     match y.device() {
         Device::Cpu => cpu::sigmoid_gate(y, gate),
         Device::Cuda(_) => cuda::sigmoid_gate(y, gate),
@@ -70,6 +84,10 @@ pub fn sigmoid_gate_backward(
     gate: Cols<'_>,
     dgate: ColsMut<'_>,
 ) -> Result<Tensor> {
+    let shape = [dout.rows(), dout.width()];
+    y.expect_rows("sigmoid_gate_backward", "y", shape)?;
+    gate.expect("sigmoid_gate_backward", "gate", shape)?;
+    dgate.expect("sigmoid_gate_backward", "dgate", shape)?;
     match dout.device() {
         Device::Cpu => cpu::sigmoid_gate_backward(dout, y, gate, dgate),
         Device::Cuda(_) => cuda::sigmoid_gate_backward(dout, y, gate, dgate),
@@ -81,6 +99,7 @@ pub fn sigmoid_gate_backward(
 /// # Errors
 /// Shapes that do not fit.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    b.expect_rows("add", "b", [a.rows(), a.width()])?;
     match a.device() {
         Device::Cpu => cpu::add(a, b),
         Device::Cuda(_) => cuda::add(a, b),

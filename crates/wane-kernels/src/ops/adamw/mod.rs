@@ -1,10 +1,17 @@
-//! AdamW with decoupled weight decay, global-norm clipping and f32 master weights
-//! (arXiv 1711.05101).
+//! AdamW with decoupled weight decay (arXiv 1711.05101), global-norm clipping and f32 master
+//! weights.
+//!
+//! `g = clip grad`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+//! `w = (1 - lr decay) w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`.
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
-use crate::{Device, Error, Result, Tensor};
+use crate::{DType, Device, Error, Result, Tensor};
 
 /// Settings of one step for one parameter.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +46,9 @@ pub struct AdamwState {
 /// # Errors
 /// The device failed.
 pub fn global_norm(grads: &[&Tensor]) -> Result<Tensor> {
+    if let Some(other) = grads.iter().find(|grad| grad.dtype() != DType::F32) {
+        return Err(Error::shape("global_norm", "f32 gradients", format!("{other:?}")));
+    }
     match grads.first().map_or(&Device::Cpu, |t| t.device()) {
         Device::Cpu => cpu::global_norm(grads),
         Device::Cuda(_) => cuda::global_norm(grads),
@@ -59,6 +69,21 @@ pub fn step(
     config: AdamwStep,
     working: &mut Tensor,
 ) -> Result<()> {
+    let shape = grad.shape();
+    for (name, tensor) in [("grad", grad), ("master", &state.master), ("m", &state.m), ("v", &state.v)] {
+        tensor.expect("adamw", name, DType::F32, shape)?;
+    }
+    norm.expect("adamw", "norm", DType::F32, &[1])?;
+    if working.dtype() == DType::I32 || working.len() != grad.len() {
+        return Err(Error::shape(
+            "adamw",
+            format!("float working weights {shape:?}"),
+            format!("{working:?}"),
+        ));
+    }
+    if config.step == 0 {
+        return Err(Error::shape("adamw", "steps counted from 1", 0));
+    }
     match grad.device() {
         Device::Cpu => cpu::step(state, grad, norm, max_norm, config, working),
         Device::Cuda(_) => cuda::step(state, grad, norm, max_norm, config, working),

@@ -1,10 +1,16 @@
 //! Weighted next-token loss, fused with the output head so that logits are never whole:
 //! `loss = sum_i w_i (log sum_j exp(l_ij) - l_i,target) `, `l = h W^T`, computed in chunks of rows.
+//!
+//! Backward: `dl_ij = scale w_i (softmax_j(l_i) - [j = target])`, `dh = dl W`, `dW += dl^T h`.
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
-use crate::{Device, Error, Result, Tensor, Weight};
+use crate::{DType, Device, Error, Result, Tensor, Weight};
 
 /// Per-token losses f32 [n] (unweighted), without gradients.
 ///
@@ -14,6 +20,7 @@ use crate::{Device, Error, Result, Tensor, Weight};
 /// # Errors
 /// Shapes that do not fit; a target outside the vocabulary (CPU only).
 pub fn losses(hidden: &Tensor, head: &Weight, targets: &Tensor) -> Result<Tensor> {
+    check(hidden, head, targets)?;
     match hidden.device() {
         Device::Cpu => cpu::losses(hidden, head, targets),
         Device::Cuda(_) => cuda::losses(hidden, head, targets),
@@ -45,8 +52,20 @@ pub fn forward_backward(
     scale: f32,
     dhead: &mut Tensor,
 ) -> Result<LossGrads> {
+    check(hidden, head, targets)?;
+    weights.expect("cross_entropy", "weights", DType::F32, &[hidden.rows()])?;
+    dhead.expect("cross_entropy", "dhead", DType::F32, &[head.rows(), head.columns()])?;
     match hidden.device() {
         Device::Cpu => cpu::forward_backward(hidden, head, targets, weights, scale, dhead),
         Device::Cuda(_) => cuda::forward_backward(hidden, head, targets, weights, scale, dhead),
     }
+}
+
+fn check(hidden: &Tensor, head: &Weight, targets: &Tensor) -> Result<()> {
+    hidden.expect_rows("cross_entropy", "hidden", [hidden.rows(), head.columns()])?;
+    targets.expect("cross_entropy", "targets", DType::I32, &[hidden.rows()])?;
+    if head.rows() == 0 {
+        return Err(Error::shape("cross_entropy", "a vocabulary", "none"));
+    }
+    Ok(())
 }

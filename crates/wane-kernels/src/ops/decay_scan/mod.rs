@@ -8,8 +8,12 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
-use crate::{Cols, ColsMut, Device, Error, Result, Tensor};
+use crate::{Cols, ColsMut, DType, Device, Result, Tensor};
 
 /// Sizes of a scan: `batch * tokens` rows, sequence after sequence.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +50,7 @@ pub fn scan(
     dims: ScanDims,
     initial: Option<&Tensor>,
 ) -> Result<Scanned> {
+    check("decay_scan", [keys, values, gate_logits], dims, initial)?;
     match keys.tensor.device() {
         Device::Cpu => cpu::scan(keys, values, gate_logits, dims, initial),
         Device::Cuda(_) => cuda::scan(keys, values, gate_logits, dims, initial),
@@ -85,8 +90,31 @@ pub fn backward(
     dims: ScanDims,
     out: ColsMut<'_>,
 ) -> Result<Option<Tensor>> {
+    let op = "decay_scan backward";
+    check(op, [saved.keys, saved.values, saved.gate_logits], dims, saved.initial)?;
+    let [rows, width] = [dims.batch * dims.tokens, saved.keys.width];
+    for (name, tensor) in [
+        ("dkeys", dkeys),
+        ("dvalues", dvalues),
+        ("scanned keys", saved.scanned_keys),
+        ("scanned values", saved.scanned_values),
+    ] {
+        tensor.expect_rows(op, name, [rows, width])?;
+    }
+    out.expect(op, "out", [rows, 3 * width])?;
     match dkeys.device() {
         Device::Cpu => cpu::backward(dkeys, dvalues, saved, dims, out),
         Device::Cuda(_) => cuda::backward(dkeys, dvalues, saved, dims, out),
     }
+}
+
+fn check(op: &'static str, inputs: [Cols<'_>; 3], dims: ScanDims, initial: Option<&Tensor>) -> Result<()> {
+    let width = inputs[0].width;
+    for (cols, name) in inputs.iter().zip(["keys", "values", "gate logits"]) {
+        cols.expect(op, name, [dims.batch * dims.tokens, width])?;
+    }
+    if let Some(initial) = initial {
+        initial.expect(op, "initial state", DType::F32, &[dims.batch, 2, width])?;
+    }
+    Ok(())
 }

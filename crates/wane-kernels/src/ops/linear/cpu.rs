@@ -1,28 +1,90 @@
-//! linear on the CPU.
+//! Matrix products on the CPU.
 
-use crate::{Cols, ColsMut, Error, Result, Tensor, Weight};
+use crate::cpu::matmul::{Into, Matrix, matmul};
+use crate::cpu::{Isa, Rows, RowsMut, float_values, multiversion, rows_per_chunk};
+use crate::{Cols, ColsMut, DType, Device, Result, Tensor, Weight};
+
+use super::few_rows::{FEW_ROWS, few_rows};
+use super::panel::for_panels;
 
 pub(super) fn linear_into(
-    _x: Cols<'_>,
-    _weight: &Weight,
-    _bias: Option<&Tensor>,
-    _out: ColsMut<'_>,
+    x: Cols<'_>,
+    weight: &Weight,
+    bias: Option<&Tensor>,
+    out: ColsMut<'_>,
 ) -> Result<()> {
-    Err(Error::unsupported("linear::linear_into", "cpu"))
+    let x = Rows::new("linear", x)?;
+    let mut out = RowsMut::new("linear", out)?;
+    let into = match bias {
+        None => Into::Replace,
+        Some(bias) => {
+            let bias = float_values("linear", bias)?;
+            let all = out.columns(0, bias.len());
+            all.for_pieces(rows_per_chunk(bias.len()), |_, mut out| {
+                for i in 0..out.rows {
+                    out.row(i).copy_from_slice(&bias);
+                }
+            });
+            Into::Add
+        }
+    };
+    product(x, weight, &mut out, into)
 }
 
-pub(super) fn linear_residual(_x: &Tensor, _weight: &Weight, _residual: &Tensor) -> Result<Tensor> {
-    Err(Error::unsupported("linear::linear_residual", "cpu"))
+pub(super) fn linear_residual(x: &Tensor, weight: &Weight, residual: &Tensor) -> Result<Tensor> {
+    let mut out = residual.duplicate()?;
+    let width = out.width();
+    let x = Rows::new("linear_residual", x)?;
+    product(x, weight, &mut RowsMut::new("linear_residual", out.cols_mut(0, width))?, Into::Add)?;
+    Ok(out)
 }
 
-pub(super) fn backward_input(_dy: Cols<'_>, _weight: &Weight) -> Result<Tensor> {
-    Err(Error::unsupported("linear::backward_input", "cpu"))
+/// `out (+)= x W^T`.
+pub(crate) fn product(x: Rows<'_>, weight: &Weight, out: &mut RowsMut<'_>, into: Into) -> Result<()> {
+    if x.rows <= FEW_ROWS && x.width > 0 {
+        few_rows(x, weight, out.columns(0, weight.rows()), into);
+        return Ok(());
+    }
+    for_panels(weight, |first, panel, rows| {
+        let panel = Matrix::new(panel, rows, weight.columns());
+        matmul(out.columns(first, rows), x.into(), panel.t(), into);
+    })
 }
 
-pub(super) fn backward_weight(_dy: Cols<'_>, _x: &Tensor, _dweight: &mut Tensor) -> Result<()> {
-    Err(Error::unsupported("linear::backward_weight", "cpu"))
+pub(super) fn backward_input(dy: Cols<'_>, weight: &Weight) -> Result<Tensor> {
+    weight.dense()?;
+    let mut dx = Tensor::uninit(&[dy.rows(), weight.columns()], DType::F32, &Device::Cpu)?;
+    let dy = Rows::new("linear backward_input", dy)?;
+    for_panels(weight, |first, panel, rows| {
+        let panel = Matrix::new(panel, rows, weight.columns());
+        let into = if first == 0 { Into::Replace } else { Into::Add };
+        let dx = RowsMut::contiguous(dx.f32s_mut(), weight.columns());
+        matmul(dx, dy.columns(first, rows).into(), panel, into);
+    })?;
+    Ok(dx)
 }
 
-pub(super) fn backward_bias(_dy: Cols<'_>, _dbias: &mut Tensor) -> Result<()> {
-    Err(Error::unsupported("linear::backward_bias", "cpu"))
+pub(super) fn backward_weight(dy: Cols<'_>, x: &Tensor, dweight: &mut Tensor) -> Result<()> {
+    let op = "linear backward_weight";
+    let (dy, x) = (Rows::new(op, dy)?, Rows::new(op, x)?);
+    let dweight = RowsMut::contiguous(dweight.f32s_mut(), x.width);
+    matmul(dweight, Matrix::from(dy).t(), x.into(), Into::Add);
+    Ok(())
+}
+
+pub(super) fn backward_bias(dy: Cols<'_>, dbias: &mut Tensor) -> Result<()> {
+    let dy = Rows::new("linear backward_bias", dy)?;
+    let isa = Isa::current();
+    for i in 0..dy.rows {
+        add_row(isa, dy.row(i), dbias.f32s_mut());
+    }
+    Ok(())
+}
+
+multiversion! {
+    fn add_row(from: &[f32], to: &mut [f32]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to += from;
+        }
+    }
 }

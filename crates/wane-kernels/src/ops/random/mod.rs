@@ -3,8 +3,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod tests;
 
-use crate::{Device, Error, Result, Tensor};
+use crate::{DType, Device, Error, Result, Tensor};
 
 /// Philox 4x32-10 (Salmon et al. 2011): four 32-bit words from a counter and a key.
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
@@ -18,8 +20,14 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
+/// The upper 24 bits of a word as a number in [0, 1), exact in f32.
+pub fn uniform(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
 /// Uniform scores in [0, 1): `scores[r][c]` from the counter
-/// `(rows[r][0], rows[r][1], rows[r][2], c)` and the key `seed`. Replaces a selector's scores.
+/// `(rows[r][0], rows[r][1], rows[r][2], c)` and the key `seed` (low word first): [`uniform`] of
+/// the first word. Replaces a selector's scores.
 ///
 /// # Shapes
 /// `rows` I32 [n, 3]; result f32 [n, columns].
@@ -27,6 +35,10 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 /// # Errors
 /// Shapes that do not fit.
 pub fn scores(rows: &Tensor, columns: usize, seed: u64) -> Result<Tensor> {
+    rows.expect("random scores", "rows", DType::I32, &[rows.rows(), 3])?;
+    if u32::try_from(columns).is_err() {
+        return Err(Error::shape("random scores", "at most 2^32 columns", columns));
+    }
     match rows.device() {
         Device::Cpu => cpu::scores(rows, columns, seed),
         Device::Cuda(_) => cuda::scores(rows, columns, seed),

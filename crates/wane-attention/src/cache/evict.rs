@@ -1,0 +1,111 @@
+//! The end of a prompt in one layer: the plan's eviction, then the decode method's own rule, as one
+//! copy of the surviving rows to fresh pages; the old pages go back to the pool.
+
+use wane_kernels::ops::paged_kv;
+use wane_kernels::{Selection, Tensor};
+
+use super::lane::{Lane, PageTable, lane_tensor};
+use super::ring::{Ring, RingRule, Rows};
+use super::{LayerCache, SequenceCache};
+use crate::phases::EvictStep;
+use crate::probe::report;
+use crate::{Error, Observation, Phase, Result, Unit};
+
+impl SequenceCache {
+    /// The rule by which the decode method drops rows of a layer.
+    pub(super) fn ring(&self, layer: usize) -> Option<RingRule> {
+        self.phases.decode.as_ref().and_then(|phase| phase.ring(layer))
+    }
+
+    /// Ends the prompt in `layer`; `k` [prompt, kv_heads * head_dim] holds all its keys.
+    pub(super) fn end_prompt(&mut self, layer: usize, k: &Tensor) -> Result<()> {
+        let len = self.layers[layer].seen;
+        let mut keep = None;
+        if let Some(phase) = self.phases.evict.clone().filter(|phase| phase.evicts(layer, len)) {
+            let wanted = phase.query_window();
+            let kept = self.layers[layer].last_queries.take();
+            let q = match &kept {
+                Some(q) if q.rows() >= wanted => q.slice(q.rows() - wanted, q.rows())?,
+                _ => {
+                    return Err(Error::State(format!(
+                        "the eviction looks at the prompt's last {wanted} queries, and {} were kept: set \
+                         `keep_queries` to {wanted} for the prefill",
+                        kept.map_or(0, |q| q.rows())
+                    )));
+                }
+            };
+            let dims = self.dims(wanted, len);
+            keep = Some(phase.keep(&EvictStep { layer, q: &q, k, dims, sequence: self.sequence })?);
+            self.layers[layer].last_queries = kept;
+        }
+        let ring = self.ring(layer);
+        let state = &mut self.layers[layer];
+        state.prompt = len;
+        state.complete = true;
+        if self.config.keep_queries == 0 {
+            state.last_queries = None;
+        }
+        if keep.is_some() || ring.is_some() {
+            self.compact(layer, keep.as_deref(), ring)?;
+        }
+        self.layers[layer].retained = keep;
+        self.report_retained(layer);
+        Ok(())
+    }
+
+    /// Copies what `keep` and the rule leave to fresh pages.
+    fn compact(&mut self, layer: usize, keep: Option<&[Vec<i32>]>, rule: Option<RingRule>) -> Result<()> {
+        let pool = &self.config.pool;
+        let LayerCache { lanes, prompt, .. } = &self.layers[layer];
+        let count = keep.map_or(lanes.len(), <[_]>::len);
+        // With a set of rows per query head, each head's rows come from its KV head.
+        let from: Vec<&Lane> = (0..count).map(|i| &lanes[i * lanes.len() / count]).collect();
+        let (mut to, mut rows) = (vec![Lane::default(); count], Vec::with_capacity(count));
+        for (i, lane) in to.iter_mut().enumerate() {
+            let all = keep.map_or_else(|| (0..*prompt as i32).collect(), |keep| keep[i].clone());
+            let held: Vec<i32> = match rule {
+                Some(rule) => rule.held(all.len()).into_iter().map(|row| all[row]).collect(),
+                None => all.clone(),
+            };
+            lane.reserve(pool, 0, held.len())?;
+            lane.rows = Rows { len: held.len(), ring: rule.map(|rule| Ring::new(rule, all.len())) };
+            rows.push(held);
+        }
+        let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let padded: Vec<i32> = rows
+            .iter()
+            .flat_map(|row| row.iter().copied().chain(std::iter::repeat(-1)).take(width))
+            .collect();
+        let counts = lane_tensor(rows.iter().map(Vec::len), pool.device())?;
+        let selection = Selection {
+            indices: Tensor::from_i32(&padded, &[count, width], pool.device())?,
+            counts: counts.clone(),
+        };
+        let from_lens = lane_tensor(vec![*prompt; count], pool.device())?;
+        let from = PageTable::new(from, count, pool)?;
+        let to_table = PageTable::new(&to, count, pool)?;
+        paged_kv::compact(from.view(&from_lens, *prompt), &selection, to_table.view(&counts, width))?;
+        self.layers[layer].lanes = to;
+        Ok(())
+    }
+
+    fn report_retained(&self, layer: usize) {
+        let state = &self.layers[layer];
+        if let (Some(probe), Some(retained)) = (&self.probe, &state.retained) {
+            let group = self.config.heads / retained.len();
+            report(
+                probe,
+                Observation {
+                    sequence: self.sequence,
+                    layer,
+                    phase: Phase::AfterPrefill,
+                    position: state.prompt,
+                    unit: Unit::Position,
+                    indices: (0..self.config.heads)
+                        .map(|head| vec![retained[head / group].clone()])
+                        .collect(),
+                },
+            );
+        }
+    }
+}

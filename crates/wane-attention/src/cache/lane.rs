@@ -1,0 +1,79 @@
+//! The pages of one (sequence, layer, KV head), shared between forks until one of them writes.
+
+use std::sync::Arc;
+
+use wane_kernels::kv::PAGE_LEN;
+use wane_kernels::{Device, KvView, Page, PagePool, Tensor};
+
+use super::ring::Rows;
+use crate::Result;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lane {
+    pub(crate) pages: Vec<Arc<Page>>,
+    pub(crate) rows: Rows,
+}
+
+impl Lane {
+    /// Makes room for `len` rows, of which those from `first_written` on will be written: pages
+    /// that somebody else reads are copied first.
+    pub(crate) fn reserve(&mut self, pool: &Arc<PagePool>, first_written: usize, len: usize) -> Result<()> {
+        for page in self.pages.iter_mut().take(len.div_ceil(PAGE_LEN)).skip(first_written / PAGE_LEN) {
+            if Arc::strong_count(page) > 1 {
+                *page = page.duplicate()?;
+            }
+        }
+        while self.pages.len() * PAGE_LEN < len {
+            self.pages.push(pool.allocate()?);
+        }
+        Ok(())
+    }
+}
+
+/// Addresses of the pages of some lanes, on the device.
+#[derive(Debug)]
+pub(crate) struct PageTable {
+    // I32 [lanes, max_pages, 2]
+    table: Tensor,
+    kv_heads: usize,
+    pool: Arc<PagePool>,
+}
+
+impl PageTable {
+    /// Of `lanes`, sequence-major, `kv_heads` of them to a sequence.
+    pub(crate) fn new<'a>(
+        lanes: impl IntoIterator<Item = &'a Lane>,
+        kv_heads: usize,
+        pool: &Arc<PagePool>,
+    ) -> Result<Self> {
+        let lanes: Vec<&Lane> = lanes.into_iter().collect();
+        let max_pages = lanes.iter().map(|lane| lane.pages.len()).max().unwrap_or(0).max(1);
+        let mut words = Vec::with_capacity(lanes.len() * max_pages * 2);
+        for lane in &lanes {
+            for page in 0..max_pages {
+                let address = lane.pages.get(page).map_or(0, |page| page.address());
+                words.extend([address as u32 as i32, (address >> 32) as u32 as i32]);
+            }
+        }
+        let table = Tensor::from_i32(&words, &[lanes.len(), max_pages, 2], pool.device())?;
+        Ok(Self { table, kv_heads, pool: pool.clone() })
+    }
+
+    /// What operators take; `lens` I32 [lanes], none above `max_len`.
+    pub(crate) fn view<'a>(&'a self, lens: &'a Tensor, max_len: usize) -> KvView<'a> {
+        KvView {
+            table: &self.table,
+            lens,
+            max_len,
+            kv_heads: self.kv_heads,
+            head_dim: self.pool.head_dim(),
+            dtype: self.pool.dtype(),
+        }
+    }
+}
+
+/// I32 [lanes] with these values.
+pub(crate) fn lane_tensor(values: impl IntoIterator<Item = usize>, device: &Device) -> Result<Tensor> {
+    let values: Vec<i32> = values.into_iter().map(|value| value as i32).collect();
+    Ok(Tensor::from_i32(&values, &[values.len()], device)?)
+}

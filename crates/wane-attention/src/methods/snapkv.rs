@@ -1,0 +1,133 @@
+//! SnapKV (arXiv 2404.14469, section 4): after the prompt, each KV head keeps `k` rows, namely the
+//! last `window` and those that the window's queries attend to most:
+//! `s_j = pool_m(sum over the window's queries i of softmax_j(q_i . k_j / sqrt d))`.
+//!
+//! With grouped heads the sums of a group are added or averaged, then pooled. `share=q_head` is the
+//! official code's behaviour: a set of rows per query head, which multiplies the cache. Positions
+//! go on from the prompt's true length.
+
+use std::sync::Arc;
+
+use wane_kernels::Tensor;
+use wane_kernels::ops::top_k::{Forced, top_k};
+use wane_kernels::ops::window_scores::{Pooling, pool, window_scores};
+
+use super::MethodEntry;
+use crate::grammar::{Key, Kind, Preset, Settings};
+use crate::phases::{EvictPhase, EvictStep, Phases};
+use crate::probe::selection_rows;
+use crate::selector::{
+    BUDGET, DENSE_LAYERS, Draw, PRESETS, SEED, SELECTOR, SHARE_HELP, SHARES, Selector, Share,
+};
+use crate::{Phase, Result};
+
+pub(super) const ENTRY: MethodEntry = MethodEntry {
+    name: "snapkv",
+    summary: "after the prompt, keep what its last queries attend to",
+    paper: "arXiv 2404.14469",
+    phases: &[Phase::AfterPrefill],
+    keys: &[
+        Key {
+            name: "k",
+            kind: Kind::AtLeast(1),
+            default: Some("1024"),
+            help: "rows kept, the window included",
+        },
+        BUDGET,
+        Key {
+            name: "window",
+            kind: Kind::AtLeast(1),
+            default: Some("64"),
+            help: "last queries of the prompt that score",
+        },
+        Key {
+            name: "pool",
+            kind: Kind::Choice(&["avg", "max"]),
+            default: Some("avg"),
+            help: "how neighbours are pooled",
+        },
+        Key { name: "kernel", kind: Kind::AtLeast(1), default: Some("5"), help: "positions pooled, odd" },
+        DENSE_LAYERS,
+        Key { name: "share", kind: SHARES, default: Some("group_mean"), help: SHARE_HELP },
+        SELECTOR,
+        SEED,
+        Key { name: "preset", kind: PRESETS, default: Some("paper"), help: "original: share=q_head, k=320" },
+    ],
+    presets: &[
+        Preset { name: "paper", values: &[] },
+        Preset { name: "original", values: &[("share", "q_head"), ("k", "320")] },
+    ],
+    budget: Some(|settings, tokens| {
+        settings.set("k", Some(tokens.to_string()));
+        Ok(())
+    }),
+    build,
+};
+
+#[derive(Debug)]
+struct SnapKv {
+    k: usize,
+    window: usize,
+    kernel: usize,
+    pooling: Pooling,
+    dense_layers: usize,
+    share: Share,
+    selector: Selector,
+}
+
+fn build(settings: &Settings) -> Result<Phases> {
+    let method = SnapKv {
+        k: settings.count("k"),
+        window: settings.count("window"),
+        kernel: settings.count("kernel"),
+        pooling: if settings.is("pool", "max") { Pooling::Max } else { Pooling::Average },
+        dense_layers: settings.count("dense_layers"),
+        share: Share::of(settings),
+        selector: Selector::of(settings),
+    };
+    if method.window >= method.k {
+        let expected = format!("the window counts within k = {}, so it must be smaller", method.k);
+        return Err(settings.error("window", expected));
+    }
+    if method.kernel.is_multiple_of(2) {
+        return Err(settings.error("kernel", "expected an odd number"));
+    }
+    Ok(Phases { evict: Some(Arc::new(method)), ..Phases::default() })
+}
+
+impl EvictPhase for SnapKv {
+    fn query_window(&self) -> usize {
+        self.window
+    }
+
+    fn evicts(&self, layer: usize, len: usize) -> bool {
+        layer >= self.dense_layers && len > self.k
+    }
+
+    fn keep(&self, step: &EvictStep<'_>) -> Result<Vec<Vec<i32>>> {
+        let dims = step.dims;
+        let device = step.q.device();
+        let heads = self.share.selectors(dims.heads, dims.kv_heads);
+        let window = if self.selector.is_pure() { 0 } else { self.window };
+        let candidates = dims.keys - window;
+        let scores = match self.selector {
+            Selector::Own => {
+                let scores = window_scores(step.q, step.k, dims)?;
+                let scores = self.share.reduce(scores, [dims.heads, dims.kv_heads], 1)?;
+                pool(&scores, self.kernel, self.pooling)?
+            }
+            Selector::Random { seed, .. } => {
+                // One draw for the whole prompt: a position that no query has.
+                let sequences = &[(step.sequence, u32::MAX as usize)];
+                Draw { seed, layer: step.layer, heads, sequences, queries: 1 }.scores(candidates, device)?
+            }
+        };
+        let valid = Tensor::from_i32(&vec![candidates as i32; heads], &[heads], device)?;
+        let free = Forced { first: 0, local: 0, counted: true };
+        let mut rows = selection_rows(&top_k(&scores, &valid, self.k - window, free)?)?;
+        for row in &mut rows {
+            row.extend(candidates as i32..dims.keys as i32);
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,185 @@
+//! The three questions a sparse method may answer, as traits. Each is optional, so that methods
+//! compose: whoever answers none of them leaves the computation dense.
+//!
+//! | phase | question |
+//! |---|---|
+//! | prefill | which blocks may each query of the prompt read? |
+//! | after prefill | which entries stay in the cache? |
+//! | decode | which entries does this step read (and may drop)? |
+
+use std::fmt;
+use std::sync::Arc;
+
+use wane_kernels::ops::attention::AttentionDims;
+use wane_kernels::{KvView, Selection, Tensor};
+
+use crate::batch::schedule::Schedule;
+use crate::cache::ring::RingRule;
+use crate::{CacheConfig, Result, SharedProbe};
+
+/// When a method decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// While the prompt is read.
+    Prefill,
+    /// Once, at the end of the prompt.
+    AfterPrefill,
+    /// At every generated token.
+    Decode,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prefill => "prefill",
+            Self::AfterPrefill => "after-prefill",
+            Self::Decode => "decode",
+        })
+    }
+}
+
+/// The phases that a plan's methods answer.
+#[derive(Debug, Clone, Default)]
+pub struct Phases {
+    /// Which blocks the prompt's queries read.
+    pub prefill: Option<Arc<dyn PrefillPhase>>,
+    /// What stays after the prompt.
+    pub evict: Option<Arc<dyn EvictPhase>>,
+    /// What a decode step reads.
+    pub decode: Option<Arc<dyn DecodePhase>>,
+}
+
+/// One layer's attention over a chunk of the prompt.
+#[derive(Debug)]
+pub struct PrefillStep<'a> {
+    /// Layer.
+    pub layer: usize,
+    /// [queries, heads * head_dim]: the chunk.
+    pub q: &'a Tensor,
+    /// [keys, kv_heads * head_dim]: everything so far, the chunk included.
+    pub k: &'a Tensor,
+    /// As `k`.
+    pub v: &'a Tensor,
+    /// Sizes; the pattern is causal.
+    pub dims: AttentionDims,
+    /// Number of the sequence, for random selectors.
+    pub sequence: u32,
+    /// Who watches.
+    pub probe: Option<&'a SharedProbe>,
+}
+
+/// Decides what the prompt's queries read.
+pub trait PrefillPhase: fmt::Debug + Send + Sync {
+    /// Attention output [queries, heads * head_dim].
+    ///
+    /// # Errors
+    /// An operator failed.
+    fn attend(&self, step: &PrefillStep<'_>) -> Result<Tensor>;
+}
+
+/// The end of the prompt in one layer.
+#[derive(Debug)]
+pub struct EvictStep<'a> {
+    /// Layer.
+    pub layer: usize,
+    /// [window, heads * head_dim]: the last queries of the prompt.
+    pub q: &'a Tensor,
+    /// [keys, kv_heads * head_dim]: the whole prompt.
+    pub k: &'a Tensor,
+    /// Sizes of attention of `q` over `k`.
+    pub dims: AttentionDims,
+    /// Number of the sequence, for random selectors.
+    pub sequence: u32,
+}
+
+/// Decides what stays in the cache after the prompt.
+pub trait EvictPhase: fmt::Debug + Send + Sync {
+    /// How many of the prompt's last queries [`Self::keep`] wants to see.
+    fn query_window(&self) -> usize;
+
+    /// Whether a prompt of `len` tokens would lose anything in this layer.
+    fn evicts(&self, layer: usize, len: usize) -> bool;
+
+    /// Positions to keep for each KV head (or each query head: the cache then stores a set of
+    /// rows per query head), ascending.
+    ///
+    /// # Errors
+    /// An operator failed.
+    fn keep(&self, step: &EvictStep<'_>) -> Result<Vec<Vec<i32>>>;
+}
+
+/// Decides what a decode step reads.
+pub trait DecodePhase: fmt::Debug + Send + Sync {
+    /// A rule by which rows really leave the cache, if the method has one.
+    fn ring(&self, _layer: usize) -> Option<RingRule> {
+        None
+    }
+
+    /// What selects in one layer, with its summaries built over the cached rows; `None` reads all.
+    ///
+    /// # Errors
+    /// An operator failed.
+    fn start_layer(&self, _start: &LayerStart<'_>) -> Result<Option<Box<dyn LayerSelector>>> {
+        Ok(None)
+    }
+}
+
+/// One layer of a batch whose decoding begins.
+#[derive(Debug)]
+pub struct LayerStart<'a> {
+    /// Layer.
+    pub layer: usize,
+    /// Shape of the model.
+    pub config: &'a CacheConfig,
+    /// The cached rows.
+    pub kv: KvView<'a>,
+    /// Lengths at every coming step.
+    pub schedule: &'a Schedule,
+}
+
+/// One decode step in one layer; the newest row is already cached.
+#[derive(Debug)]
+pub struct DecodeStep<'a> {
+    /// Layer.
+    pub layer: usize,
+    /// Number of the step since [`LayerStart`].
+    pub step: usize,
+    /// [sequences, heads * head_dim].
+    pub q: &'a Tensor,
+    /// Cached rows, the newest included.
+    pub kv: KvView<'a>,
+    /// First new row of each lane.
+    pub from: &'a [usize],
+    /// Rows of each lane, the newest included.
+    pub lens: &'a [usize],
+    /// Query heads.
+    pub heads: usize,
+    /// Numbers of the sequences, for random selectors.
+    pub sequences: &'a [u32],
+    /// True position of each sequence's query.
+    pub positions: &'a [usize],
+}
+
+/// Blocks that a decode step reads.
+#[derive(Debug, Clone)]
+pub struct BlockReads {
+    /// Rows are (sequence, query head) or (sequence, KV head).
+    pub selection: Selection,
+    /// Rows per block.
+    pub block: usize,
+}
+
+/// A decode method at work in one layer of one batch.
+pub trait LayerSelector: fmt::Debug + Send {
+    /// Takes the newest row into the summaries and selects; `None` reads all rows.
+    ///
+    /// # Errors
+    /// An operator failed.
+    fn select(&mut self, step: &DecodeStep<'_>) -> Result<Option<BlockReads>>;
+
+    /// Rows per block.
+    fn block(&self) -> usize;
+
+    /// Bytes of summaries that a selection over a lane of `len` rows reads.
+    fn summary_bytes(&self, len: usize) -> usize;
+}
