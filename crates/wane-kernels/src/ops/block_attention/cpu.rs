@@ -6,7 +6,8 @@ mod prefill;
 use super::Reads;
 use crate::kv::{Element, with_element};
 use crate::ops::attention::AttentionDims;
-use crate::ops::attention::cpu::isa::Isa;
+use crate::ops::attention::cpu::expect_f32;
+use crate::cpu::Isa;
 use crate::{KvView, Result, Selection, Tensor};
 
 pub(super) fn prefill(
@@ -17,6 +18,7 @@ pub(super) fn prefill(
     block: usize,
     dims: AttentionDims,
 ) -> Result<Tensor> {
+    expect_f32("block_attention::prefill", &[q])?;
     with_element!(k.dtype(), "block_attention::prefill", T => {
         prefill::prefill::<T>(Isa::current(), q, [T::slice(k), T::slice(v)], selection, block, dims)
     })
@@ -29,6 +31,7 @@ pub(super) fn decode(
     scale: f32,
     reads: Reads<'_>,
 ) -> Result<Tensor> {
+    expect_f32("block_attention::decode", &[q])?;
     with_element!(kv.dtype, "block_attention::decode", T => {
         decode::decode::<T>(Isa::current(), q, kv, heads, scale, reads)
     })

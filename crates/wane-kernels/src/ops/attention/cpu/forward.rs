@@ -4,12 +4,12 @@
 use rayon::prelude::*;
 
 use super::floats::Floats;
-use super::isa::Isa;
 use super::lanes::{Kernel, Lanes, launch};
 use super::pack::{HeadRows, Layout, Packed, TILE, pack_row, padded};
 use super::shared::Shared;
 use super::softmax::{KvTile, QueryRows, QueryState, STRIP, Strip, attend};
 use super::source::Source;
+use crate::cpu::Isa;
 use crate::kv::Element;
 use crate::ops::attention::{Attended, AttentionDims};
 use crate::{DType, Result, Tensor};
@@ -37,7 +37,7 @@ impl Scratch {
         Self {
             width,
             queries: Floats::new(rows * width),
-            outputs: Floats::new(rows * width),
+            outputs: Floats::new((rows + 1) * width),
             states: vec![QueryState::EMPTY; rows],
         }
     }
@@ -52,9 +52,11 @@ impl Scratch {
     }
 
     pub(crate) fn rows(&mut self) -> QueryRows {
+        let outputs = self.outputs.as_mut_ptr();
         QueryRows {
             queries: self.queries.as_ptr(),
-            outputs: self.outputs.as_mut_ptr(),
+            outputs,
+            bin: outputs.wrapping_add(self.states.len() * self.width),
             states: self.states.as_mut_ptr(),
         }
     }

@@ -6,7 +6,7 @@
 
 use half::bf16;
 
-use super::isa::Isa;
+use crate::cpu::Isa;
 use crate::kv::Element;
 
 /// Lanes of a vector.
@@ -167,6 +167,23 @@ unsafe fn tile<L: Lanes, const R: usize, const N: usize>(product: &Product, r: u
                 L::store(c[r + i].add((v + j) * LANES), sums[i][j]);
             }
         }
+    }
+}
+
+/// A product whose rows have any number of vectors.
+///
+/// # Safety
+/// As [`Lanes::product`].
+#[inline(always)]
+pub(crate) unsafe fn wide_product<L: Lanes>(mut product: Product) {
+    let mut left = product.vectors;
+    while left > 0 {
+        product.vectors = left.min(PRODUCT_VECTORS);
+        // SAFETY: passed on from the caller.
+        unsafe { L::product(&product) }
+        left -= product.vectors;
+        product.b = product.b.wrapping_add(PRODUCT_VECTORS * LANES);
+        product.c = product.c.map(|c| c.wrapping_add(PRODUCT_VECTORS * LANES));
     }
 }
 

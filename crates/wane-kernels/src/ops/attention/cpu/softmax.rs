@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::lanes::{LANES, Lanes, PRODUCT_ROWS, PRODUCT_VECTORS, Product};
+use super::lanes::{LANES, Lanes, PRODUCT_ROWS, Product, wide_product};
 use super::pack::TILE;
 
 /// Queries of a strip.
@@ -60,6 +60,8 @@ pub(crate) struct QueryRows {
     pub(crate) queries: *const f32,
     /// [rows, width], not yet divided by the sum.
     pub(crate) outputs: *mut f32,
+    /// A row that nobody reads.
+    pub(crate) bin: *mut f32,
     /// [rows].
     pub(crate) states: *mut QueryState,
 }
@@ -77,8 +79,7 @@ pub(crate) unsafe fn attend<L: Lanes>(strip: &Strip, rows: QueryRows, tile: KvTi
     if from >= to {
         return;
     }
-    // Rows that are not in use compute garbage: they read the first query and write here.
-    let mut spare = MaybeUninit::<Line<SPARE>>::uninit();
+    // Rows that are not in use compute garbage: they read the first query and write to the bin.
     let mut scores = MaybeUninit::<Line<{ STRIP * TILE }>>::uninit();
     let first_vector = from / LANES;
     let vectors = to.div_ceil(LANES) - first_vector;
@@ -86,7 +87,7 @@ pub(crate) unsafe fn attend<L: Lanes>(strip: &Strip, rows: QueryRows, tile: KvTi
     // SAFETY: indices are the caller's promise; vectors and columns lie within a tile.
     unsafe {
         let row = |r: usize| if r < strip.len { strip.index[r] } else { strip.index[0] };
-        let (score, spare) = (scores.as_mut_ptr().cast::<f32>(), spare.as_mut_ptr().cast::<f32>());
+        let score = scores.as_mut_ptr().cast::<f32>();
         L::product(&Product {
             depth: head_dim,
             a: std::array::from_fn(|r| rows.queries.add(row(r) * width)),
@@ -137,32 +138,20 @@ pub(crate) unsafe fn attend<L: Lanes>(strip: &Strip, rows: QueryRows, tile: KvTi
             state.max = if strip.from[r] < strip.to[r] { new_max[r] } else { old_max[r] };
         }
 
-        let output = |r: usize| if r < strip.len { rows.outputs.add(strip.index[r] * width) } else { spare };
-        let mut outputs = std::array::from_fn(output);
-        let mut values = values.as_ptr().add(from * width);
-        for column in (0..width).step_by(PRODUCT_VECTORS * LANES) {
-            L::product(&Product {
-                depth: to - from,
-                a: std::array::from_fn(|r| score.add(r * TILE + from).cast_const()),
-                a_step: 1,
-                b: values,
-                b_step: width,
-                c: outputs,
-                factor: Some(std::array::from_fn(|r| factor[r])),
-                vectors: ((width - column) / LANES).min(PRODUCT_VECTORS),
-            });
-            values = values.wrapping_add(PRODUCT_VECTORS * LANES);
-            for (r, output) in outputs.iter_mut().enumerate() {
-                if r < strip.len {
-                    *output = output.wrapping_add(PRODUCT_VECTORS * LANES);
-                }
-            }
-        }
+        let output =
+            |r: usize| if r < strip.len { rows.outputs.add(strip.index[r] * width) } else { rows.bin };
+        wide_product::<L>(Product {
+            depth: to - from,
+            a: std::array::from_fn(|r| score.add(r * TILE + from).cast_const()),
+            a_step: 1,
+            b: values.as_ptr().add(from * width),
+            b_step: width,
+            c: std::array::from_fn(output),
+            factor: Some(std::array::from_fn(|r| factor[r])),
+            vectors: width / LANES,
+        });
     }
 }
-
-/// Elements of scratch that stand for the output rows not in use.
-const SPARE: usize = PRODUCT_VECTORS * LANES;
 
 #[repr(C, align(64))]
 struct Line<const N: usize>([f32; N]);

@@ -6,9 +6,9 @@
 use rayon::prelude::*;
 
 use super::super::Reads;
+use crate::cpu::Isa;
 use crate::kv::{HostKv, PAGE_LEN, page_runs};
 use crate::ops::attention::cpu::floats::Floats;
-use crate::ops::attention::cpu::isa::Isa;
 use crate::ops::attention::cpu::lanes::{Kernel, LANES, Lanes, LoadLanes, launch};
 use crate::ops::attention::cpu::pack::{pack_row, padded};
 use crate::ops::attention::cpu::softmax::QueryState;

@@ -4,10 +4,10 @@
 use rayon::prelude::*;
 
 use crate::Selection;
+use crate::cpu::Isa;
 use crate::kv::Element;
 use crate::ops::attention::AttentionDims;
 use crate::ops::attention::cpu::forward::{PackedSource, Scratch, pack_source, score_factor};
-use crate::ops::attention::cpu::isa::Isa;
 use crate::ops::attention::cpu::lanes::{Kernel, Lanes, launch};
 use crate::ops::attention::cpu::pack::{HeadRows, TILE, padded};
 use crate::ops::attention::cpu::shared::Shared;
