@@ -26,6 +26,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Text from a prompt, under any method
+    Generate(commands::generate::Args),
+    /// Perplexity of a text, under any method
+    Ppl(commands::perplexity::Args),
+    /// Logits of given token ids
+    Logits(commands::logits::Args),
+    /// What a method selects on given token ids
+    Trace(commands::trace::Args),
     /// Write shell completions to stdout
     #[command(after_help = "Example: wane completions bash > /etc/bash_completion.d/wane")]
     Completions {
@@ -52,6 +60,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Ppl(args) => commands::perplexity::run(&args),
+        Command::Logits(args) => commands::logits::run(&args),
+        Command::Trace(args) => commands::trace::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
             Ok(())

@@ -2,7 +2,10 @@
 
 use crate::{DType, Device, Tensor};
 
+mod exact;
 pub mod paged;
+
+pub use exact::{assert_gradient, assert_tensor_close, columns, dot, noise_f64, noise_pair, rounded};
 
 /// The device the tests run on: `WANE_TEST_DEVICE`, else the CPU.
 pub fn device() -> Device {

@@ -61,6 +61,9 @@ pub enum Error {
     /// A setting or an input that makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The cache or a sparse method refused.
+    #[error(transparent)]
+    Attention(#[from] wane_attention::Error),
     /// An operator failed.
     #[error(transparent)]
     Kernel(#[from] wane_kernels::Error),

@@ -6,12 +6,15 @@
 pub mod chat;
 pub mod checkpoint;
 pub mod config;
+pub mod decoder;
 pub mod error;
+pub mod generate;
 pub mod rope;
 pub mod tokenizer;
 
 pub use chat::{ChatTemplate, GenerationPrompt, Message};
 pub use checkpoint::Checkpoint;
 pub use config::ModelConfig;
+pub use decoder::Decoder;
 pub use error::{Error, Result};
 pub use tokenizer::{SpecialTokens, Tokenizer};

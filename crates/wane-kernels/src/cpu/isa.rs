@@ -13,7 +13,7 @@ pub(crate) enum Isa {
     Portable,
     /// AVX2 and FMA.
     Avx2,
-    /// AVX-512 F, BW, DQ, VL and VNNI.
+    /// AVX-512 F, BW, DQ, VL and VNNI (and F16C).
     Avx512,
 }
 
@@ -40,7 +40,8 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512vnni");
+                && is_x86_feature_detected!("avx512vnni")
+                && is_x86_feature_detected!("f16c");
             if avx2 && avx512 {
                 return Self::Avx512;
             }
@@ -62,30 +63,30 @@ impl Isa {
 /// whose callees are `#[inline(always)]`. Multiplications and additions are not fused, so that
 /// every level computes the same bits.
 macro_rules! multiversion {
-    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+    ($(#[$meta:meta])* $visibility:vis fn $name:ident $(<$generic:ident: $bound:path>)? ($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
-        $visibility fn $name(isa: $crate::cpu::Isa, $($argument: $type),*) $(-> $result)? {
+        $visibility fn $name $(<$generic: $bound>)? (isa: $crate::cpu::Isa, $($argument: $type),*) $(-> $result)? {
             #[inline(always)]
-            fn portable($($argument: $type),*) $(-> $result)? $body
+            fn portable $(<$generic: $bound>)? ($($argument: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($argument: $type),*) $(-> $result)? { portable($($argument),*) }
+            fn avx2 $(<$generic: $bound>)? ($($argument: $type),*) $(-> $result)? { portable $(::<$generic>)? ($($argument),*) }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-            fn avx512($($argument: $type),*) $(-> $result)? { portable($($argument),*) }
+            fn avx512 $(<$generic: $bound>)? ($($argument: $type),*) $(-> $result)? { portable $(::<$generic>)? ($($argument),*) }
 
             match isa {
-                $crate::cpu::Isa::Portable => portable($($argument),*),
+                $crate::cpu::Isa::Portable => portable $(::<$generic>)? ($($argument),*),
                 // SAFETY: `Isa::current` and `Isa::available` return only what the processor has.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::Isa::Avx2 => unsafe { avx2($($argument),*) },
+                $crate::cpu::Isa::Avx2 => unsafe { avx2 $(::<$generic>)? ($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::Isa::Avx512 => unsafe { avx512($($argument),*) },
+                $crate::cpu::Isa::Avx512 => unsafe { avx512 $(::<$generic>)? ($($argument),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                _ => portable($($argument),*),
+                _ => portable $(::<$generic>)? ($($argument),*),
             }
         }
     };

@@ -158,3 +158,22 @@ __device__ __forceinline__ float block_max(float x, float* shared) {
 // ---- functions ----
 
 __device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.f, 1.f + __expf(-x)); }
+
+// ---- indices ----
+
+// Type of a flat index: 32 bits when every thread handles a 16-byte vector (2^32 vectors are 64 GB),
+// 64 bits in the scalar kernels.
+template <int V>
+struct Index {
+    typedef u32 type;
+};
+template <>
+struct Index<1> {
+    typedef u64 type;
+};
+
+// The calling thread's number in the grid.
+template <int V>
+__device__ __forceinline__ typename Index<V>::type flat_index() {
+    return (typename Index<V>::type)blockIdx.x * blockDim.x + threadIdx.x;
+}

@@ -57,6 +57,12 @@ impl Launch {
         Self::new(items.div_ceil(threads), threads)
     }
 
+    /// With another number of threads per block.
+    pub const fn threads(mut self, threads: usize) -> Self {
+        self.block = [threads as u32, 1, 1];
+        self
+    }
+
     /// With a grid of several dimensions.
     pub const fn grid(mut self, x: usize, y: usize, z: usize) -> Self {
         self.grid = [x as u32, y as u32, z as u32];

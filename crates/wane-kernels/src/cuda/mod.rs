@@ -37,6 +37,7 @@ use crate::{Cols, ColsMut, DType, Device, Error, Result, Tensor};
 
 mod allocator;
 mod buffer;
+mod column_sum;
 mod compiler;
 pub(crate) mod gemm;
 mod kernels;
@@ -334,6 +335,30 @@ pub fn cols_mut_address(cols: &ColsMut<'_>) -> Result<u64> {
     Ok(address(cols.tensor)? + (cols.start * cols.tensor.dtype().size()) as u64)
 }
 
+/// How many elements a thread handles at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Width {
+    /// Elements: 16 bytes, or one.
+    pub(crate) elements: usize,
+    dtype: DType,
+}
+
+impl Width {
+    /// `name_bf16_wide`, `name_bf16_1`, `name_f32_wide` or `name_f32_1`: the instance of a kernel.
+    pub(crate) fn kernel(self, name: &str) -> Result<String> {
+        let width = if self.elements > 1 { "wide" } else { "1" };
+        Ok(format!("{}_{width}", typed(name, self.dtype)?))
+    }
+}
+
+/// 16 bytes if every one of these addresses and element strides is a multiple of that, else one element.
+pub(crate) fn vector_width(dtype: DType, addresses: &[u64], strides: &[usize]) -> Width {
+    let wide = 16 / dtype.size();
+    let aligned = addresses.iter().all(|address| address.is_multiple_of(16))
+        && strides.iter().all(|stride| stride.is_multiple_of(wide));
+    Width { elements: if aligned { wide } else { 1 }, dtype }
+}
+
 /// `name_f32` or `name_bf16`: kernels are instantiated once per element type.
 pub(crate) fn typed(name: &str, dtype: DType) -> Result<String> {
     match dtype {
@@ -341,13 +366,4 @@ pub(crate) fn typed(name: &str, dtype: DType) -> Result<String> {
         DType::BF16 => Ok(format!("{name}_bf16")),
         DType::I32 => Err(Error::unsupported("cuda kernel", format!("{name} on i32"))),
     }
-}
-
-/// The widest vector, in elements of `dtype`, such that every one of these addresses and element
-/// strides is a multiple of it: 16 bytes if possible, else 1.
-pub(crate) fn vector_width(dtype: DType, addresses: &[u64], strides: &[usize]) -> usize {
-    let wide = 16 / dtype.size();
-    let aligned = addresses.iter().all(|address| address.is_multiple_of(16))
-        && strides.iter().all(|stride| stride.is_multiple_of(wide));
-    if aligned { wide } else { 1 }
 }

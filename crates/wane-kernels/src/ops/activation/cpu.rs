@@ -21,7 +21,7 @@ pub(super) fn swiglu(x: &Tensor) -> Result<Tensor> {
 }
 
 multiversion! {
-    fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    pub(super) fn swiglu_row(gate: &[f32], up: &[f32], out: &mut [f32]) {
         for ((y, &g), &u) in out.iter_mut().zip(gate).zip(up) {
             *y = g * sigmoid(g) * u;
         }

@@ -6,6 +6,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor};
 

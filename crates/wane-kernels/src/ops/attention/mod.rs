@@ -9,7 +9,7 @@
 //! `ds_ij = p_ij (do_i . v_j - D_i)`, `dq_i = scale sum_j ds_ij k_j`, `dk_j = scale sum_i ds_ij q_i`.
 
 mod cpu;
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod tests;
 
-use crate::{DType, Device, Error, Result, Tensor};
+use crate::{DType, Device, Result, Tensor};
 
 /// The same values as `dtype` (round to nearest even), on the same device.
 ///

@@ -20,7 +20,9 @@ fn rows<T: Copy + Send + Sync>(source: &[T], from: &Cols<'_>, target: &mut [T], 
         return;
     }
     let target_stride = target.len() / rows;
-    target.par_chunks_mut(target_stride).zip(source.par_chunks(stride)).with_min_len(64).for_each(|(to, row)| {
-        to[start..start + width].copy_from_slice(&row[from.start..from.start + width]);
-    });
+    target.par_chunks_mut(target_stride).zip(source.par_chunks(stride)).with_min_len(64).for_each(
+        |(to, row)| {
+            to[start..start + width].copy_from_slice(&row[from.start..from.start + width]);
+        },
+    );
 }

@@ -1,8 +1,8 @@
 //! Columns keep their values and leave their neighbours alone.
 
 use super::{contiguous, copy};
-use crate::testing::{device, noise};
 use crate::Tensor;
+use crate::testing::{device, noise};
 
 #[test]
 fn columns_travel_both_ways() {

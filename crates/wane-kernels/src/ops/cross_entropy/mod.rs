@@ -5,6 +5,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor, Weight};
 

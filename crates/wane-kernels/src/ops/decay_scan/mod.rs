@@ -8,6 +8,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cols, ColsMut, DType, Device, Result, Tensor};
 

@@ -3,6 +3,8 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor, Weight};
 

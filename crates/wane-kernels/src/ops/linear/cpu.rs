@@ -4,6 +4,7 @@ use crate::cpu::matmul::{Into, Matrix, matmul};
 use crate::cpu::{Isa, Rows, RowsMut, float_values, multiversion, rows_per_chunk};
 use crate::{Cols, ColsMut, DType, Device, Result, Tensor, Weight};
 
+use super::few_rows::{FEW_ROWS, few_rows};
 use super::panel::for_panels;
 
 pub(super) fn linear_into(
@@ -40,6 +41,10 @@ pub(super) fn linear_residual(x: &Tensor, weight: &Weight, residual: &Tensor) ->
 
 /// `out (+)= x W^T`.
 pub(crate) fn product(x: Rows<'_>, weight: &Weight, out: &mut RowsMut<'_>, into: Into) -> Result<()> {
+    if x.rows <= FEW_ROWS && x.width > 0 {
+        few_rows(x, weight, out.columns(0, weight.rows()), into);
+        return Ok(());
+    }
     for_panels(weight, |first, panel, rows| {
         let panel = Matrix::new(panel, rows, weight.columns());
         matmul(out.columns(first, rows), x.into(), panel.t(), into);

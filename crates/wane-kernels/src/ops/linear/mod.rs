@@ -4,9 +4,18 @@
 
 pub(crate) mod cpu;
 mod cuda;
+mod dense_dot;
+mod few_rows;
 mod panel;
+mod quant_dot;
+#[cfg(target_arch = "x86_64")]
+mod quant_dot_avx512;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
-use crate::{Cols, ColsMut, DType, Device, Error, Result, Tensor, Weight};
+use crate::{Cols, ColsMut, DType, Device, Result, Tensor, Weight};
 
 /// `x W^T + bias`.
 ///

@@ -9,6 +9,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cols, DType, Device, Error, Result, Tensor};
 

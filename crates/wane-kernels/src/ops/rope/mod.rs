@@ -5,6 +5,10 @@
 
 mod cpu;
 mod cuda;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
 
 use crate::{Cols, ColsMut, DType, Device, Error, Result, Tensor};
 

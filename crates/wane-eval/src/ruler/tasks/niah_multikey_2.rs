@@ -1,0 +1,20 @@
+//! `niah_multikey_2`: one number among needles that fill the context.
+//!
+//! Does not do: anything but name the parameters; see [`needle`](crate::ruler::needle).
+
+use crate::ruler::needle::{self, Hay, Kind, Shape};
+use crate::ruler::{Metric, TaskEntry};
+
+/// The parameters.
+pub(super) const SHAPE: Shape =
+    Shape { task: "niah_multikey_2", hay: Hay::Needle, key: Kind::Words, value: Kind::Numbers, keys: 1, values: 1, queries: 1 };
+
+/// The registry's line.
+pub(super) const ENTRY: TaskEntry = TaskEntry {
+    name: SHAPE.task,
+    summary: "one number among needles that fill the context",
+    metric: Metric::All,
+    max_new_tokens: needle::MAX_NEW_TOKENS,
+    needle: Some(SHAPE),
+    generate: |request, take| needle::generate(&SHAPE, request, take),
+};

@@ -1,0 +1,20 @@
+//! `niah_multivalue`: four numbers under one key, hidden in an essay.
+//!
+//! Does not do: anything but name the parameters; see [`needle`](crate::ruler::needle).
+
+use crate::ruler::needle::{self, Hay, Kind, Shape};
+use crate::ruler::{Metric, TaskEntry};
+
+/// The parameters.
+pub(super) const SHAPE: Shape =
+    Shape { task: "niah_multivalue", hay: Hay::Essay, key: Kind::Words, value: Kind::Numbers, keys: 1, values: 4, queries: 1 };
+
+/// The registry's line.
+pub(super) const ENTRY: TaskEntry = TaskEntry {
+    name: SHAPE.task,
+    summary: "four numbers under one key, hidden in an essay",
+    metric: Metric::All,
+    max_new_tokens: needle::MAX_NEW_TOKENS,
+    needle: Some(SHAPE),
+    generate: |request, take| needle::generate(&SHAPE, request, take),
+};

@@ -1,0 +1,131 @@
+//! The memory against its definition: odd widths, windows of a fused projection, chunked prompts.
+
+use super::*;
+use crate::testing::{
+    activation_dtype, assert_gradient, assert_tensor_close, columns, device, dot, noise, noise_f64,
+    noise_pair, rounded,
+};
+
+fn tolerance(device: &Device) -> f32 {
+    if activation_dtype(device) == DType::BF16 { 1e-2 } else { 2e-6 }
+}
+
+/// Sequences, tokens, channels.
+const SIZES: [(usize, usize, usize); 7] =
+    [(1, 1, 1), (1, 1, 64), (3, 1, 96), (2, 63, 40), (1, 130, 64), (2, 130, 200), (3, 17, 129)];
+
+/// Column `c` of sequence `b` of a [batch * tokens, width] matrix.
+fn channel(values: &[f64], [b, tokens, width, c]: [usize; 4]) -> Vec<f64> {
+    (0..tokens).map(|t| values[(b * tokens + t) * width + c]).collect()
+}
+
+#[test]
+fn definition_agrees_with_finite_differences() {
+    let (x, f, dy) = (noise_f64(6, 1), noise_f64(6, 2), noise_f64(6, 3));
+    let (dx, df, dinitial) = reference::backward(&dy, &x, &f, 0.7);
+    assert_gradient("dx", &x, &dx, |x| dot(&reference::scan(x, &f, 0.7), &dy));
+    assert_gradient("df", &f, &df, |f| dot(&reference::scan(&x, f, 0.7), &dy));
+    assert_gradient("dinitial", &[0.7], &[dinitial], |h| dot(&reference::scan(&x, &f, h[0]), &dy));
+}
+
+#[test]
+fn states_and_gradients_match_the_definition() {
+    let device = device();
+    for (batch, tokens, width) in SIZES {
+        for with_initial in [false, true] {
+            check(&device, ScanDims { batch, tokens }, width, with_initial);
+        }
+    }
+}
+
+#[track_caller]
+fn check(device: &Device, dims: ScanDims, width: usize, with_initial: bool) {
+    let ScanDims { batch, tokens } = dims;
+    let (n, stride) = (batch * tokens, 4 * width + 3);
+    let (fused, fused64) = noise_pair(&[n, stride], 1, device);
+    let part = |i: usize| (fused.cols(i * width + 3, width), columns(&fused64, stride, i * width + 3, width));
+    let ((keys, keys64), (values, values64), (gates, gates64)) = (part(0), part(1), part(3));
+    let (initial, initial64) = rounded(&noise(batch * 2 * width, 2), &[batch, 2, width], DType::F32, device);
+    let initial = with_initial.then_some(&initial);
+    let ((dkeys, dkeys64), (dvalues, dvalues64)) =
+        (noise_pair(&[n, width], 3, device), noise_pair(&[n, width], 4, device));
+
+    let mut want = [vec![0.0; n * width], vec![0.0; n * width]];
+    let (mut state, mut grads) = (vec![0.0; batch * 2 * width], vec![0.0; n * 3 * width]);
+    let mut dinitial = vec![0.0; batch * 2 * width];
+    for b in 0..batch {
+        for c in 0..width {
+            let of = |values: &[f64]| channel(values, [b, tokens, width, c]);
+            let f = of(&gates64);
+            for (side, (x, dy)) in [(&keys64, &dkeys64), (&values64, &dvalues64)].into_iter().enumerate() {
+                let at = (2 * b + side) * width + c;
+                let first = if with_initial { initial64[at] } else { 0.0 };
+                let h = reference::scan(&of(x), &f, first);
+                state[at] = h[tokens - 1];
+                let (dx, df, dfirst) = reference::backward(&of(dy), &of(x), &f, first);
+                dinitial[at] = dfirst;
+                for t in 0..tokens {
+                    let i = b * tokens + t;
+                    want[side][i * width + c] = h[t];
+                    grads[i * 3 * width + side * width + c] = dx[t];
+                    grads[i * 3 * width + 2 * width + c] += df[t];
+                }
+            }
+        }
+    }
+
+    let name = format!("{dims:?} {width} {with_initial}");
+    let scanned = scan(keys, values, gates, dims, initial).unwrap();
+    assert_tensor_close(&format!("{name} keys"), &scanned.keys, &want[0], tolerance(device));
+    assert_tensor_close(&format!("{name} values"), &scanned.values, &want[1], tolerance(device));
+    assert_tensor_close(&format!("{name} state"), &scanned.state, &state, 2e-6);
+
+    let saved = ScanSaved {
+        keys,
+        values,
+        gate_logits: gates,
+        scanned_keys: &scanned.keys,
+        scanned_values: &scanned.values,
+        initial,
+    };
+    let (mut out, before) = noise_pair(&[n, 3 * width + 2], 5, device);
+    let got = backward(&dkeys, &dvalues, saved, dims, out.cols_mut(1, 3 * width)).unwrap();
+    let mut want = before;
+    for (row, grads) in want.chunks_exact_mut(3 * width + 2).zip(grads.chunks_exact(3 * width)) {
+        row[1..1 + 3 * width].copy_from_slice(grads);
+    }
+    assert_tensor_close(&format!("{name} gradients"), &out, &want, tolerance(device));
+    assert_eq!(got.is_some(), with_initial);
+    if let Some(got) = got {
+        assert_tensor_close(&format!("{name} dinitial"), &got, &dinitial, 1e-5);
+    }
+}
+
+#[test]
+fn a_prompt_in_chunks_gives_the_same_bits() {
+    let device = device();
+    let (x, _) = noise_pair(&[130, 3 * 96], 1, &device);
+    let run = |x: &Tensor, initial: Option<&Tensor>| {
+        let dims = ScanDims { batch: 1, tokens: x.rows() };
+        scan(x.cols(0, 96), x.cols(96, 96), x.cols(192, 96), dims, initial).unwrap()
+    };
+    let whole = run(&x, None);
+    let mut state = None;
+    let mut keys = vec![];
+    for (start, end) in [(0, 63), (63, 64), (64, 130)] {
+        let part = run(&x.slice(start, end).unwrap(), state.as_ref());
+        keys.extend(part.keys.to_f32_vec().unwrap());
+        state = Some(part.state);
+    }
+    assert_eq!(keys, whole.keys.to_f32_vec().unwrap());
+    assert_eq!(state.unwrap().to_f32_vec().unwrap(), whole.state.to_f32_vec().unwrap());
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let (x, _) = noise_pair(&[6, 12], 1, &Device::Cpu);
+    let run = |dims, width| scan(x.cols(0, 4), x.cols(4, 4), x.cols(8, width), dims, None);
+    assert!(run(ScanDims { batch: 2, tokens: 3 }, 4).is_ok());
+    assert!(run(ScanDims { batch: 2, tokens: 4 }, 4).is_err());
+    assert!(run(ScanDims { batch: 2, tokens: 3 }, 3).is_err());
+}

@@ -1,0 +1,189 @@
+//! Dot products of quantized weight rows with activations rounded to 8 bits, as llama.cpp does it
+//! (`ggml_vec_dot_*`), so that greedy texts can be compared.
+//!
+//! Formats of 32 weights: activations in blocks of 32, `x ~ d q` with `d = max |x| / 127` stored
+//! through f16, and for formats with a minimum `s = d sum(q)` through f16. Formats of 256 weights:
+//! blocks of 256, `d` in f32 from the element of largest magnitude, which becomes -127, and
+//! sums of 16 neighbours. Products within a block are exact integers.
+
+use half::f16;
+
+use crate::QuantKind;
+use crate::cpu::quant::{half_at, q4_k_scale};
+use crate::cpu::{Isa, Rows};
+
+/// Activations of one product, rounded to 8 bits.
+pub(super) struct QuantRows {
+    kind: QuantKind,
+    rows: usize,
+    // Bytes of one row.
+    width: usize,
+    quants: Vec<i8>,
+    blocks: Vec<BlockScale>,
+    // Sums of 16 neighbours, for formats of 256 weights.
+    sums: Vec<i16>,
+}
+
+/// What belongs to a block of activations besides its quants.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct BlockScale {
+    /// Step.
+    pub(super) d: f32,
+    /// `d sum(q)`.
+    pub(super) s: f32,
+    /// `sum(q)`.
+    pub(super) sum: i32,
+}
+
+impl QuantRows {
+    /// Rounds rows of activations for weights of `kind`.
+    pub(super) fn new(kind: QuantKind, x: Rows<'_>) -> Self {
+        let (block, _) = kind.block();
+        let count = x.rows * x.width;
+        let mut this = Self {
+            kind,
+            rows: x.rows,
+            width: x.width,
+            quants: vec![0; count],
+            blocks: vec![BlockScale::default(); count / block],
+            sums: vec![0; if block == 256 { count / 16 } else { 0 }],
+        };
+        for i in 0..x.rows {
+            let quants = this.quants[i * x.width..][..x.width].chunks_exact_mut(block);
+            let blocks = &mut this.blocks[i * x.width / block..];
+            for ((x, quants), scale) in x.row(i).chunks_exact(block).zip(quants).zip(blocks) {
+                *scale = if block == 256 { quantize_256(x, quants) } else { quantize_32(x, quants) };
+            }
+        }
+        for (sum, quants) in this.sums.iter_mut().zip(this.quants.chunks_exact(16)) {
+            *sum = quants.iter().map(|&q| i16::from(q)).sum();
+        }
+        this
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// `sums[i] = w . x_i` for one weight row.
+    pub(super) fn dot(&self, isa: Isa, w: &[u8], sums: &mut [f32]) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let x = self.row(i);
+            #[cfg(target_arch = "x86_64")]
+            if isa == Isa::Avx512 {
+                // SAFETY: `Isa::Avx512` says that the processor has these instructions.
+                *sum = unsafe { super::quant_dot_avx512::dot(self.kind, w, x) };
+                continue;
+            }
+            *sum = dot_portable(self.kind, w, x);
+        }
+    }
+
+    fn row(&self, i: usize) -> QuantRow<'_> {
+        let (block, _) = self.kind.block();
+        let blocks = self.width / block;
+        let sums = if block == 256 { self.width / 16 } else { 0 };
+        QuantRow {
+            quants: &self.quants[i * self.width..][..self.width],
+            blocks: &self.blocks[i * blocks..][..blocks],
+            sums: &self.sums[i * sums..][..sums],
+        }
+    }
+}
+
+/// One row of rounded activations.
+#[derive(Clone, Copy)]
+pub(super) struct QuantRow<'a> {
+    pub(super) quants: &'a [i8],
+    pub(super) blocks: &'a [BlockScale],
+    pub(super) sums: &'a [i16],
+}
+
+fn quantize_32(x: &[f32], quants: &mut [i8]) -> BlockScale {
+    let max = x.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+    let (d, inverse) = (max / 127.0, if max > 0.0 { 127.0 / max } else { 0.0 });
+    for (q, x) in quants.iter_mut().zip(x) {
+        *q = (x * inverse).round_ties_even() as i8;
+    }
+    let sum = quants.iter().map(|&q| i32::from(q)).sum();
+    BlockScale { d: through_f16(d), s: through_f16(d * sum as f32), sum }
+}
+
+fn quantize_256(x: &[f32], quants: &mut [i8]) -> BlockScale {
+    // The first element of the largest magnitude, with its sign.
+    let extreme = x.iter().fold(0.0f32, |a, &x| if x.abs() > a.abs() { x } else { a });
+    if extreme == 0.0 {
+        quants.fill(0);
+        return BlockScale::default();
+    }
+    let inverse = -127.0 / extreme;
+    for (q, x) in quants.iter_mut().zip(x) {
+        *q = (x * inverse).round_ties_even().min(127.0) as i8;
+    }
+    BlockScale { d: 1.0 / inverse, s: 0.0, sum: quants.iter().map(|&q| i32::from(q)).sum() }
+}
+
+fn through_f16(x: f32) -> f32 {
+    f16::from_f32(x).to_f32()
+}
+
+/// One dot product in plain code.
+pub(super) fn dot_portable(kind: QuantKind, w: &[u8], x: QuantRow<'_>) -> f32 {
+    let (block, bytes) = kind.block();
+    let mut total = 0.0;
+    for (i, w) in w.chunks_exact(bytes).enumerate() {
+        let (q, scale) = (&x.quants[i * block..][..block], x.blocks[i]);
+        total += match kind {
+            QuantKind::Q8_0 => half_at(w, 0) * scale.d * dot_q8(&w[2..], q) as f32,
+            QuantKind::Q4_0 => half_at(w, 0) * scale.d * (dot_q4(&w[2..], q) - 8 * scale.sum) as f32,
+            QuantKind::Q4_1 => half_at(w, 0) * scale.d * dot_q4(&w[4..], q) as f32 + half_at(w, 2) * scale.s,
+            QuantKind::Q4K => dot_q4_k(w, q, &x.sums[i * 16..][..16], scale.d),
+            QuantKind::Q6K => half_at(w, 208) * scale.d * dot_q6_k(w, q) as f32,
+        };
+    }
+    total
+}
+
+fn dot_q8(w: &[u8], q: &[i8]) -> i32 {
+    w.iter().zip(q).map(|(&w, &q)| i32::from(w as i8) * i32::from(q)).sum()
+}
+
+/// Low half bytes against the first half of `q`, high ones against the second.
+fn dot_q4(w: &[u8], q: &[i8]) -> i32 {
+    let (low, high) = q.split_at(w.len());
+    let pairs = w.iter().zip(low.iter().zip(high));
+    pairs.map(|(&w, (&l, &h))| i32::from(w & 15) * i32::from(l) + i32::from(w >> 4) * i32::from(h)).sum()
+}
+
+fn dot_q4_k(w: &[u8], q: &[i8], sums: &[i16], d: f32) -> f32 {
+    let (mut total, mut minima) = (0, 0);
+    for i in 0..8 {
+        let (scale, minimum) = q4_k_scale(&w[4..16], i);
+        let shift = i % 2 * 4;
+        let bytes = &w[16 + i / 2 * 32..][..32];
+        let products =
+            bytes.iter().zip(&q[i * 32..]).map(|(&w, &q)| i32::from(w >> shift & 15) * i32::from(q));
+        total += i32::from(scale) * products.sum::<i32>();
+        minima += i32::from(minimum) * (i32::from(sums[2 * i]) + i32::from(sums[2 * i + 1]));
+    }
+    half_at(w, 0) * d * total as f32 - half_at(w, 2) * d * minima as f32
+}
+
+fn dot_q6_k(w: &[u8], q: &[i8]) -> i32 {
+    let mut total = 0;
+    for (i, q) in q.chunks_exact(16).enumerate() {
+        // Sub-block i lies in quarter i / 2 of its half.
+        let (half, quarter, start) = (i / 8, i % 8 / 2, i % 2 * 16);
+        let low = &w[half * 64 + quarter % 2 * 32 + start..][..16];
+        let high = &w[128 + half * 32 + start..][..16];
+        let sum: i32 = (0..16)
+            .map(|j| {
+                let bits = (low[j] >> (quarter / 2 * 4) & 15) | (high[j] >> (2 * quarter) & 3) << 4;
+                (i32::from(bits) - 32) * i32::from(q[j])
+            })
+            .sum();
+        total += i32::from(w[192 + i] as i8) * sum;
+    }
+    total
+}
