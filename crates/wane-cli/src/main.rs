@@ -34,6 +34,8 @@ enum Command {
     Logits(commands::logits::Args),
     /// What a method selects on given token ids
     Trace(commands::trace::Args),
+    /// List the sparse methods and their keys
+    Methods(commands::methods::Args),
     /// Write shell completions to stdout
     #[command(after_help = "Example: wane completions bash > /etc/bash_completion.d/wane")]
     Completions {
@@ -64,6 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
+        Command::Methods(args) => commands::methods::run(&args, &mut std::io::stdout().lock()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
             Ok(())

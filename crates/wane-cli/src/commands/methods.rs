@@ -12,7 +12,7 @@ use wane_attention::{METHODS, Phase};
   wane methods
   wane methods quest
   wane methods --expand moba:k=8+snapkv:budget=1/8 --context 4096")]
-pub struct Args {
+pub(crate) struct Args {
     /// Show one method only
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -28,7 +28,7 @@ pub struct Args {
 ///
 /// # Errors
 /// An unknown method, a plan that does not parse, a writer that fails.
-pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     if let Some(text) = &args.expand {
         let plan = Plan::parse(text)?;
         let plan = args.context.map_or(Ok(plan.clone()), |context| plan.resolve(context))?;
@@ -59,7 +59,9 @@ fn write_entry(entry: &MethodEntry, out: &mut impl Write) -> std::io::Result<()>
     writeln!(out, "{}: {}", entry.name, entry.summary)?;
     writeln!(out, "    decides {}; {}", phases.join(", "), entry.paper)?;
     for key in entry.keys {
-        writeln!(out, "    {:<24} {} [{}]", signature(key), key.help, key.default.unwrap_or("unset"))?;
+        let (signature, default) = (signature(key), key.default.unwrap_or("unset"));
+        writeln!(out, "    {signature} [{default}]")?;
+        writeln!(out, "        {}", key.help)?;
     }
     writeln!(out)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod generate;
 pub(crate) mod logits;
+pub(crate) mod methods;
 pub(crate) mod perplexity;
 mod shared;
 pub(crate) mod trace;

@@ -120,8 +120,7 @@ fn snapkv() {
 fn assert_equal_up_to_ties(ours: &[i32], theirs: &[i32], scores: &[f32]) {
     assert_eq!(ours.len(), theirs.len());
     let only = |a: &[i32], b: &[i32]| -> Vec<f32> {
-        let mut found: Vec<f32> =
-            a.iter().filter(|i| !b.contains(i)).map(|&i| scores[i as usize]).collect();
+        let mut found: Vec<f32> = a.iter().filter(|i| !b.contains(i)).map(|&i| scores[i as usize]).collect();
         found.sort_by(f32::total_cmp);
         found
     };
