@@ -44,6 +44,8 @@ enum Command {
     Logits(commands::logits::Args),
     /// What a method selects on given token ids
     Trace(commands::trace::Args),
+    /// List the sparse methods and their keys
+    Methods(commands::methods::Args),
     /// The benchmark's tasks
     #[command(after_help = "Example: wane tasks")]
     Tasks,
@@ -85,6 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
+        Command::Methods(args) => commands::methods::run(&args, &mut std::io::stdout().lock()),
         Command::Tasks => commands::tasks::run(),
         Command::Ruler(command) => commands::ruler::run(command),
         Command::Completions { shell } => {

@@ -5,6 +5,7 @@ pub(crate) mod eval;
 pub(crate) mod data;
 pub(crate) mod generate;
 pub(crate) mod logits;
+pub(crate) mod methods;
 mod needle_source;
 pub(crate) mod perplexity;
 pub(crate) mod ruler;
