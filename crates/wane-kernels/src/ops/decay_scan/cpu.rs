@@ -11,8 +11,9 @@ use crate::cpu::rows::SharedColumns;
 use crate::cpu::{Isa, Rows, RowsMut, multiversion};
 use crate::{Cols, ColsMut, DType, Device, Result, Tensor};
 
-/// Channels of a task: enough to hide the latency of the recurrence.
-const LANES: usize = 64;
+/// Channels of a task: enough to hide the latency of the recurrence, few enough that three
+/// heads of 64 keep several threads busy.
+const LANES: usize = 32;
 
 /// Below this many gates the tasks run on the calling thread.
 const SERIAL: usize = 8 << 10;
