@@ -34,6 +34,12 @@ enum Command {
     Logits(commands::logits::Args),
     /// What a method selects on given token ids
     Trace(commands::trace::Args),
+    /// The benchmark's tasks
+    #[command(after_help = "Example: wane tasks")]
+    Tasks,
+    /// RULER's samples: generate, score, compare
+    #[command(subcommand)]
+    Ruler(commands::ruler::RulerCommand),
     /// Write shell completions to stdout
     #[command(after_help = "Example: wane completions bash > /etc/bash_completion.d/wane")]
     Completions {
@@ -64,6 +70,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
+        Command::Tasks => commands::tasks::run(),
+        Command::Ruler(command) => commands::ruler::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
             Ok(())

@@ -3,5 +3,7 @@
 pub(crate) mod generate;
 pub(crate) mod logits;
 pub(crate) mod perplexity;
+pub(crate) mod ruler;
 mod shared;
+pub(crate) mod tasks;
 pub(crate) mod trace;

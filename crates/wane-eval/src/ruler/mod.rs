@@ -6,6 +6,7 @@
 //! - [`mt19937`], [`words`], [`haystack`], [`sentences`]: what samples are made of.
 //! - [`tokens`], [`pieces`]: tokenizers as seen from here.
 
+pub mod check;
 pub mod haystack;
 pub mod jsonl;
 pub mod mt19937;

@@ -1,10 +1,10 @@
-//! block_attention on CUDA: bf16.
+//! block_attention on CUDA: bf16 queries; bf16 keys and values, in pages also f32.
 //!
 //! Prefill is the tiled forward of [`crate::ops::attention`] with a bit per (block, query) for what
 //! was selected; tiles that no query of 128 selected are not read. Decode splits the rows of a lane
 //! over blocks (flash decoding) and reads a page once for the query heads that share it; lengths and
 //! addresses come from device memory, so a captured graph stays valid while `max_len` bounds them.
-//! Not here: f32 pages.
+//! Not here: f32 queries.
 
 use super::Reads;
 use crate::cuda::{Launch, Module, Param, address, args, device_of};
@@ -107,8 +107,8 @@ pub(super) fn decode(
 ) -> Result<Tensor> {
     const OP: &str = "block_attention::decode";
     check_bf16(OP, &[q])?;
-    if kv.dtype != DType::BF16 {
-        return Err(Error::unsupported(OP, format!("{:?} pages on cuda", kv.dtype)));
+    if kv.dtype == DType::I32 {
+        return Err(Error::unsupported(OP, "pages of integers"));
     }
     let head_dim = kv.head_dim;
     let padded =
@@ -154,8 +154,9 @@ pub(super) fn decode(
         splits: splits as i32,
         scale,
     };
-    let module = [("HEAD_DIM", padded as i64), ("GROUP", group as i64)];
-    let module = DECODE.with(&module);
+    let defines =
+        [("HEAD_DIM", padded as i64), ("GROUP", group as i64), ("PAGE_BYTES", kv.dtype.size() as i64)];
+    let module = DECODE.with(&defines);
     // One accumulator row and two statistics per lane group of the block.
     let lane_groups = DECODE_WARPS * 32 / (padded / 8);
     device.launch(

@@ -1,5 +1,6 @@
 // One query per (sequence, head) against cached pages, split over the rows of a lane
-// (flash decoding; needs mma.cuh; -D HEAD_DIM: 32, 64, 128 or 256, padded; -D GROUP: query heads of a block).
+// (flash decoding; needs mma.cuh; -D HEAD_DIM: 32, 64, 128 or 256, padded; -D GROUP: query heads of a
+// block; -D PAGE_BYTES: 2 for bf16 pages, 4 for f32).
 //
 // A block serves GROUP query heads of one KV head, so that a page is read once for all of them, and
 // one range of the rows they read: a row is the r-th of the cache, or of the selected blocks. Within
@@ -13,6 +14,25 @@ constexpr int WARP_ROWS = 32 / ROW_LANES;
 constexpr int UNROLL = 4;
 constexpr int PARTS = DECODE_WARPS * WARP_ROWS;
 constexpr int PAGE_ROWS = 64;
+
+// Eight elements of a page.
+struct Chunk {
+  uint4 words[PAGE_BYTES / 2];
+};
+
+DEVICE Chunk zero_chunk() {
+  Chunk c;
+#pragma unroll
+  for (int i = 0; i < PAGE_BYTES / 2; i++) c.words[i] = make_uint4(0, 0, 0, 0);
+  return c;
+}
+
+DEVICE Chunk load_chunk(u64 address) {
+  Chunk c;
+#pragma unroll
+  for (int i = 0; i < PAGE_BYTES / 2; i++) c.words[i] = load_16((const void*)(address + i * 16));
+  return c;
+}
 
 struct DecodeSizes {
   int heads, kv_heads, head_dim, max_pages;
@@ -39,7 +59,7 @@ struct Rows {
       row = __ldg(blocks + entry) * block + (r - entry * block);
     }
     if (row < 0 || row >= length) return 0;
-    return __ldg(pages + row / PAGE_ROWS) + (u64)(row % PAGE_ROWS) * head_dim * 2;
+    return __ldg(pages + row / PAGE_ROWS) + (u64)(row % PAGE_ROWS) * head_dim * PAGE_BYTES;
   }
 };
 
@@ -48,6 +68,19 @@ DEVICE float minus_infinity() { return __int_as_float(0xff800000); }
 DEVICE void unpack(const uint4& x, float (&y)[8]) {
   y[0] = low_float(x.x), y[1] = high_float(x.x), y[2] = low_float(x.y), y[3] = high_float(x.y);
   y[4] = low_float(x.z), y[5] = high_float(x.z), y[6] = low_float(x.w), y[7] = high_float(x.w);
+}
+
+DEVICE void unpack(const Chunk& c, float (&y)[8]) {
+  if (PAGE_BYTES == 2) {
+    unpack(c.words[0], y);
+  } else {
+#pragma unroll
+    for (int i = 0; i < PAGE_BYTES / 2; i++) {
+      const uint4& x = c.words[i];
+      y[4 * i] = __uint_as_float(x.x), y[4 * i + 1] = __uint_as_float(x.y);
+      y[4 * i + 2] = __uint_as_float(x.z), y[4 * i + 3] = __uint_as_float(x.w);
+    }
+  }
 }
 
 // partial [sequences * heads, splits, head_dim] (unused with one split); statistics: maximum in units of
@@ -84,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32)
     for (int i = 0; i < 8; i++) acc[h][i] = 0.f;
   }
   const float scale2 = n.scale * 1.4426950408889634f;
-  const int values = PAGE_ROWS * n.head_dim * 2 + chunk * 16;
+  const int values = PAGE_ROWS * n.head_dim * PAGE_BYTES;
 
   // Addresses are looked up one round ahead.
   u64 address[UNROLL];
@@ -93,15 +126,15 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32)
   for (int u = 0; u < UNROLL; u++) address[u] = rows.key(first + u * WARP_ROWS, end);
 
   for (int start = begin + warp * (UNROLL * WARP_ROWS); start < end; start += PARTS * UNROLL) {
-    uint4 key[UNROLL], value[UNROLL];
+    Chunk key[UNROLL], value[UNROLL];
     bool valid[UNROLL];
 #pragma unroll
     for (int u = 0; u < UNROLL; u++) {
       valid[u] = address[u] != 0;
-      key[u] = value[u] = make_uint4(0, 0, 0, 0);
+      key[u] = value[u] = zero_chunk();
       if (valid[u] && active) {
-        key[u] = load_16((const void*)(address[u] + chunk * 16));
-        value[u] = load_16((const void*)(address[u] + values));
+        key[u] = load_chunk(address[u] + chunk * 8 * PAGE_BYTES);
+        value[u] = load_chunk(address[u] + values + chunk * 8 * PAGE_BYTES);
       }
     }
 #pragma unroll
