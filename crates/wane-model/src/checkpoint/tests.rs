@@ -1,1 +1,1 @@
-//! t
+//! Tests (see the parent module).

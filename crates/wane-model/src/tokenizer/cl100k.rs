@@ -59,7 +59,10 @@ impl Cl100k {
         let kept: Vec<u32> = ids
             .iter()
             .copied()
-            .filter(|id| special == SpecialTokens::Keep || SPECIAL.iter().all(|(_, s)| s != id))
+            .filter(|id| match SPECIAL.iter().any(|(_, s)| s == id) {
+                true => special == SpecialTokens::Keep,
+                false => *id < SPECIAL[0].1 - 1,
+            })
             .collect();
         Ok(String::from_utf8_lossy(&self.bytes(&kept)?).into_owned())
     }

@@ -179,17 +179,12 @@ impl Tokenizer {
         }
     }
 
-    /// Text of `ids`; bytes that are no UTF-8 become U+FFFD.
+    /// Text of `ids`; bytes that are no UTF-8 become U+FFFD. Ids outside the vocabulary (a model's
+    /// embedding may have more rows) give no text.
     ///
     /// # Errors
-    /// An id is outside the vocabulary.
+    /// The tokenizer's decoder failed.
     pub fn decode(&self, ids: &[u32], special: SpecialTokens) -> Result<String> {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return Err(Error::tokenizer(
-                &self.path,
-                format!("token id {id} is outside its vocabulary of {}", self.vocab_size),
-            ));
-        }
         match &self.engine {
             Engine::HuggingFace(engine) => engine
                 .decode(ids, special == SpecialTokens::Skip)

@@ -25,7 +25,7 @@ impl<'a> StreamDecoder<'a> {
     /// Takes the next token; returns the text that became certain (often empty).
     ///
     /// # Errors
-    /// The id is outside the vocabulary.
+    /// The tokenizer's decoder failed.
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.ids.push(id);
         let text = self.tokenizer.decode(&self.ids, self.special)?;
@@ -41,7 +41,7 @@ impl<'a> StreamDecoder<'a> {
     /// The text still held back at the end.
     ///
     /// # Errors
-    /// None in practice: all ids were checked.
+    /// The tokenizer's decoder failed.
     pub fn finish(&mut self) -> Result<String> {
         let text = self.tokenizer.decode(&self.ids, self.special)?;
         let piece = self.piece(&text)?;
@@ -51,6 +51,8 @@ impl<'a> StreamDecoder<'a> {
 
     fn piece(&self, text: &str) -> Result<String> {
         let before = self.tokenizer.decode(&self.ids[..self.handed_out], self.special)?;
-        Ok(text.strip_prefix(before.as_str()).unwrap_or(text).to_owned())
+        let shared = text.char_indices().zip(before.chars()).take_while(|((_, a), b)| a == b);
+        let start = shared.last().map_or(0, |((at, c), _)| at + c.len_utf8());
+        Ok(text[start..].to_owned())
     }
 }

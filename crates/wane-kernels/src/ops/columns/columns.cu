@@ -1,21 +1,20 @@
-// Copies rows of `units` words; rows begin every from_stride and to_stride words.
-#include "common.cuh"
-
-template <class Word>
-__device__ __forceinline__ void copy(const Word* __restrict__ from, Word* __restrict__ to, i64 rows, i64 units,
-                                     i64 from_stride, i64 to_stride) {
-    i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * units) return;
-    i64 row = i / units, col = i - row * units;
-    to[row * to_stride + col] = from[row * from_stride + col];
+// Strided rows to strided rows, one element of the widest common type per thread.
+template <typename T>
+__device__ void copy(const char* from, long long from_stride, char* to, long long to_stride, int width,
+                     long long count) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    long long row = i / width;
+    int column = (int)(i - row * width);
+    *(T*)(to + row * to_stride + column * sizeof(T)) = *(const T*)(from + row * from_stride + column * sizeof(T));
 }
 
-#define COPY(NAME, WORD)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(256)                                                         \
-        NAME(const WORD* from, WORD* to, i64 rows, i64 units, i64 from_stride, i64 to_stride) {               \
-        copy(from, to, rows, units, from_stride, to_stride);                                                  \
+#define COPY(NAME, TYPE)                                                                                       \
+    extern "C" __global__ void NAME(const char* from, long long from_stride, char* to, long long to_stride,   \
+                                    int width, long long count) {                                             \
+        copy<TYPE>(from, from_stride, to, to_stride, width, count);                                            \
     }
 
 COPY(copy_16, uint4)
-COPY(copy_4, u32)
-COPY(copy_2, u16)
+COPY(copy_4, unsigned int)
+COPY(copy_2, unsigned short)
