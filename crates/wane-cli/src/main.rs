@@ -26,6 +26,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Two models under sparse methods: what the memory gains
+    Compare(commands::compare::Args),
+    /// Measure models under methods on benchmark tasks
+    Eval(commands::eval::Args),
     /// Train a model from a configuration file
     Train(commands::train::Args),
     /// Train a tokenizer
@@ -74,6 +78,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
+        Command::Compare(args) => commands::compare::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
         Command::Train(args) => commands::train::run(args),
         Command::Tokenizer(args) => commands::tokenizer::run(args),
         Command::Data(args) => commands::data::run(args),

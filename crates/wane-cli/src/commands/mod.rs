@@ -1,5 +1,7 @@
 //! One file per command: its arguments (`Args`) and what it does (`run`).
 
+pub(crate) mod compare;
+pub(crate) mod eval;
 pub(crate) mod data;
 pub(crate) mod generate;
 pub(crate) mod logits;
