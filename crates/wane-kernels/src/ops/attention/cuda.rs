@@ -79,7 +79,7 @@ impl Sizes {
             Pattern::Causal => (None, keys, 0),
             Pattern::Dilated { dilation, window, initial } => (dilation, window, initial),
         };
-        Ok(Self {
+        let mut sizes = Self {
             batch: batch as i32,
             queries: queries as i32,
             keys: keys as i32,
@@ -91,7 +91,12 @@ impl Sizes {
             window: window.min(keys) as i32,
             initial: initial.min(keys) as i32,
             scale,
-        })
+        };
+        if sizes.dense() {
+            // The causal kernels know no pattern; what is left of one would hide keys from them.
+            (sizes.dilation, sizes.window, sizes.initial) = (0, sizes.keys, 0);
+        }
+        Ok(sizes)
     }
 
     // Whether every earlier key is visible.
