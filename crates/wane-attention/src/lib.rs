@@ -14,6 +14,8 @@ pub mod phases;
 pub mod probe;
 
 mod selector;
+#[cfg(test)]
+mod testing;
 
 pub use batch::{DecodeBatch, StepBytes};
 pub use cache::{CacheConfig, Chunk, Qkv, SequenceCache};

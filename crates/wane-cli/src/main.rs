@@ -26,6 +26,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Two models under sparse methods: what the memory gains
+    Compare(commands::compare::Args),
+    /// Measure models under methods on benchmark tasks
+    Eval(commands::eval::Args),
+    /// Train a model from a configuration file
+    Train(commands::train::Args),
+    /// Train a tokenizer
+    Tokenizer(commands::tokenizer::Args),
+    /// Prepare text for training
+    Data(commands::data::Args),
     /// Text from a prompt, under any method
     Generate(commands::generate::Args),
     /// Perplexity of a text, under any method
@@ -36,6 +46,8 @@ enum Command {
     Logits(commands::logits::Args),
     /// What a method selects on given token ids
     Trace(commands::trace::Args),
+    /// List the sparse methods and their keys
+    Methods(commands::methods::Args),
     /// The benchmark's tasks
     #[command(after_help = "Example: wane tasks")]
     Tasks,
@@ -68,11 +80,17 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
+        Command::Compare(args) => commands::compare::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Tokenizer(args) => commands::tokenizer::run(args),
+        Command::Data(args) => commands::data::run(args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Ppl(args) => commands::perplexity::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
+        Command::Methods(args) => commands::methods::run(&args, &mut std::io::stdout().lock()),
         Command::Tasks => commands::tasks::run(),
         Command::Ruler(command) => commands::ruler::run(command),
         Command::Completions { shell } => {

@@ -2,10 +2,15 @@
 //! measures models under sparse methods, and the records that it writes.
 //!
 //! - [`ruler`]: NVIDIA's RULER (arXiv:2404.06654): tasks, samples, scorers.
+//! - [`runner`]: models under methods on samples, records, resuming.
+//! - [`statistics`], [`table`]: intervals and tables from records.
 //!
 //! This crate knows no checkpoint format and no command line.
 
 mod error;
 pub mod ruler;
+pub mod runner;
+pub mod statistics;
+pub mod table;
 
 pub use error::{Error, Result};

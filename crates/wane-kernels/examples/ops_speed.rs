@@ -132,7 +132,8 @@ fn scans() -> Result<()> {
 
 fn training() -> Result<()> {
     let (n, vocabulary, d) = (2048, 8192, 256);
-    let (hidden, head) = (noise(&[n, d]), Weight::Dense(noise(&[vocabulary, d])));
+    let hidden = noise(&[n, d]);
+    let head = Weight::Dense(testing::noise_tensor(&[vocabulary, d], 2, &Device::Cpu));
     let targets: Vec<i32> = (0..n as i32).collect();
     let targets = Tensor::from_i32(&targets, &[n], &Device::Cpu)?;
     let weights = Tensor::from_f32(&vec![1.0; n], &[n], &Device::Cpu)?;

@@ -1,10 +1,17 @@
 //! One file per command: its arguments (`Args`) and what it does (`run`).
 
 pub(crate) mod convert;
+pub(crate) mod compare;
+pub(crate) mod eval;
+pub(crate) mod data;
 pub(crate) mod generate;
 pub(crate) mod logits;
+pub(crate) mod methods;
+mod needle_source;
 pub(crate) mod perplexity;
 pub(crate) mod ruler;
 mod shared;
 pub(crate) mod tasks;
+pub(crate) mod tokenizer;
 pub(crate) mod trace;
+pub(crate) mod train;

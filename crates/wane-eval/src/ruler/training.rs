@@ -116,7 +116,15 @@ impl NeedleSampler {
     pub fn sample(&self, shape: &Shape, size: usize, seed: u64, index: u64) -> Result<TrainingSample> {
         let mut draws = Draws::new(seed, index);
         let wanted = 1 + draws.below(1 + (size / 128).min(self.options.max_questions - 1));
-        let mut questions = wanted;
+        self.sample_with(shape, size, wanted, seed, index)
+    }
+
+    /// Like [`Self::sample`], with `questions` questions, or as many of them as fit.
+    ///
+    /// # Errors
+    /// The tokenizer's own.
+    pub fn sample_with(&self, shape: &Shape, size: usize, questions: usize, seed: u64, index: u64) -> Result<TrainingSample> {
+        let mut questions = questions;
         let mut keys = usize::MAX;
         loop {
             let most = if shape.hay == Hay::Needle { questions } else { shape.keys.max(questions + shape.queries - 1) };

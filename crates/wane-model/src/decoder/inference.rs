@@ -118,6 +118,20 @@ impl Decoder {
     /// # Errors
     /// Token counts that do not fit, a full context.
     pub fn decode(&self, batch: &mut DecodeBatch, tokens: &[u32]) -> Result<Tensor> {
+        self.decode_observed(batch, tokens, &mut |_| {})
+    }
+
+    /// As [`Self::decode`]; `observe` sees the batch after the last layer and before it advances, when
+    /// [`DecodeBatch::step_bytes`] tells what the step touched.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_observed(
+        &self,
+        batch: &mut DecodeBatch,
+        tokens: &[u32],
+        observe: &mut dyn FnMut(&DecodeBatch),
+    ) -> Result<Tensor> {
         if tokens.len() != batch.len() {
             return Err(Error::Invalid(format!("expected {} tokens, got {}", batch.len(), tokens.len())));
         }
@@ -128,6 +142,7 @@ impl Decoder {
         for layer in 0..self.layers.len() {
             x = self.block_forward(layer, &x, &positions, &mut Attending::Decode { batch }, None)?;
         }
+        observe(batch);
         batch.advance()?;
         self.head_logits(&x)
     }

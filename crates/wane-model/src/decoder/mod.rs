@@ -13,6 +13,7 @@
 
 mod backward;
 mod block;
+mod gates;
 mod inference;
 pub mod initialize;
 pub mod parameters;

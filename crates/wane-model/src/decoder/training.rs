@@ -175,7 +175,7 @@ impl Decoder {
         Ok((dims, self.positions(dims)?))
     }
 
-    fn positions(&self, dims: ScanDims) -> Result<Tensor> {
+    pub(super) fn positions(&self, dims: ScanDims) -> Result<Tensor> {
         self.check_length(dims.tokens)?;
         let positions: Vec<i32> = (0..dims.batch).flat_map(|_| 0..dims.tokens as i32).collect();
         Ok(Tensor::from_i32(&positions, &[positions.len()], &self.device)?)

@@ -1,58 +1,29 @@
-//! attention on the CPU.
+//! Attention on the CPU: packed keys and values, register tiles, online softmax, in f32.
+//!
+//! [`source`] turns patterns into ranges, [`pack`] lays keys and values out, [`lanes`] has the
+//! instructions, [`softmax`] the step that all forward passes share.
 
-use rayon::prelude::*;
+mod backward;
+pub(crate) mod floats;
+pub(crate) mod forward;
+pub(crate) mod lanes;
+pub(crate) mod pack;
+pub(crate) mod scores;
+pub(crate) mod shared;
+pub(crate) mod softmax;
+pub(crate) mod source;
+#[cfg(test)]
+mod tests;
 
 use super::{Attended, AttentionDims, AttentionGrads, AttentionSaved};
+use crate::cpu::Isa;
 use crate::kv::{Element, with_element};
-use crate::{DType, Result, Tensor};
-
-fn dot<T: Element>(a: &[f32], b: &[T]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b.to_f32()).sum()
-}
-
-fn add_scaled<T: Element>(to: &mut [f32], from: &[T], scale: f32) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += scale * from.to_f32());
-}
+use crate::{DType, Error, Result, Tensor};
 
 pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims) -> Result<Attended> {
-    let AttentionDims { batch, queries, keys, heads, kv_heads, head_dim, scale, pattern } = dims;
-    let mut output = Tensor::uninit(q.shape(), DType::F32, q.device())?;
-    let mut lse = Tensor::uninit(&[batch, heads, queries], DType::F32, q.device())?;
-    if output.is_empty() {
-        return Ok(Attended { output, lse });
-    }
-    let q = q.f32s();
+    expect_f32("attention", &[q])?;
     with_element!(k.dtype(), "attention", T => {
-        let (k, v) = (T::slice(k), T::slice(v));
-        let rows: Vec<Vec<f32>> = output
-            .f32s_mut()
-            .par_chunks_mut(heads * head_dim)
-            .enumerate()
-            .map(|(row, output)| {
-                let (sequence, i) = (row / queries, row % queries);
-                let position = dims.position(i);
-                let attend = |(head, output): (usize, &mut [f32])| {
-                    let query = &q[(row * heads + head) * head_dim..][..head_dim];
-                    let at = |j: usize| ((sequence * keys + j) * kv_heads + head / dims.group()) * head_dim;
-                    let seen: Vec<usize> = (0..=position).filter(|&j| pattern.sees(position, j)).collect();
-                    let mut scores: Vec<f32> = seen.iter().map(|&j| scale * dot(query, &k[at(j)..][..head_dim])).collect();
-                    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                    scores.iter_mut().for_each(|s| *s = (*s - max).exp());
-                    let total = scores.iter().sum::<f32>();
-                    output.fill(0.0);
-                    for (&j, p) in seen.iter().zip(&scores) {
-                        add_scaled(output, &v[at(j)..][..head_dim], p / total);
-                    }
-                    max + total.ln()
-                };
-                output.chunks_exact_mut(head_dim).enumerate().map(attend).collect()
-            })
-            .collect();
-        for (i, lse) in lse.f32s_mut().iter_mut().enumerate() {
-            let (sequence, head, query) = (i / (heads * queries), i / queries % heads, i % queries);
-            *lse = rows[sequence * queries + query][head];
-        }
-        Ok(Attended { output, lse })
+        forward::attention::<T>(Isa::current(), q, [T::slice(k), T::slice(v)], dims)
     })
 }
 
@@ -61,55 +32,18 @@ pub(super) fn backward(
     saved: AttentionSaved<'_>,
     dims: AttentionDims,
 ) -> Result<AttentionGrads> {
-    let AttentionDims { batch, queries, keys, heads, kv_heads, head_dim, scale, pattern } = dims;
-    let mut dq = Tensor::zeros(saved.q.shape(), DType::F32, doutput.device())?;
-    let mut dk = Tensor::zeros(saved.k.shape(), DType::F32, doutput.device())?;
-    let mut dv = Tensor::zeros(saved.v.shape(), DType::F32, doutput.device())?;
-    let (q, k, v, doutput) = (saved.q.f32s(), saved.k.f32s(), saved.v.f32s(), doutput.f32s());
-    let (output, lse) = (saved.attended.output.f32s(), saved.attended.lse.f32s());
-    let parts: Vec<_> = (0..batch * kv_heads)
-        .into_par_iter()
-        .map(|lane| {
-            let (sequence, kv_head) = (lane / kv_heads, lane % kv_heads);
-            let group = dims.group();
-            let mut dq = vec![0f32; queries * group * head_dim];
-            let mut dk = vec![0f32; keys * head_dim];
-            let mut dv = vec![0f32; keys * head_dim];
-            for i in 0..queries {
-                for member in 0..group {
-                    let head = kv_head * group + member;
-                    let at = ((sequence * queries + i) * heads + head) * head_dim;
-                    let (query, grad) = (&q[at..][..head_dim], &doutput[at..][..head_dim]);
-                    let delta = dot(grad, &output[at..][..head_dim]);
-                    let lse = lse[(sequence * heads + head) * queries + i];
-                    let position = dims.position(i);
-                    for j in (0..=position).filter(|&j| pattern.sees(position, j)) {
-                        let at = ((sequence * keys + j) * kv_heads + kv_head) * head_dim;
-                        let (key, value) = (&k[at..][..head_dim], &v[at..][..head_dim]);
-                        let p = (scale * dot(query, key) - lse).exp();
-                        let ds = scale * p * (dot(grad, value) - delta);
-                        add_scaled(&mut dq[(i * group + member) * head_dim..][..head_dim], key, ds);
-                        add_scaled(&mut dk[j * head_dim..][..head_dim], query, ds);
-                        add_scaled(&mut dv[j * head_dim..][..head_dim], grad, p);
-                    }
-                }
-            }
-            (dq, dk, dv)
-        })
-        .collect();
-    for (lane, (q_part, k_part, v_part)) in parts.iter().enumerate() {
-        let (sequence, kv_head) = (lane / kv_heads, lane % kv_heads);
-        let wide = dims.group() * head_dim;
-        for (i, row) in q_part.chunks_exact(wide).enumerate() {
-            dq.f32s_mut()[((sequence * queries + i) * kv_heads + kv_head) * wide..][..wide]
-                .copy_from_slice(row);
-        }
-        for (to, part) in [(&mut dk, k_part), (&mut dv, v_part)] {
-            for (j, row) in part.chunks_exact(head_dim).enumerate() {
-                to.f32s_mut()[((sequence * keys + j) * kv_heads + kv_head) * head_dim..][..head_dim]
-                    .copy_from_slice(row);
-            }
-        }
+    let attended = saved.attended;
+    expect_f32(
+        "attention::backward",
+        &[doutput, saved.q, saved.k, saved.v, &attended.output, &attended.lse],
+    )?;
+    backward::backward(Isa::current(), doutput, saved, dims)
+}
+
+/// Fails unless all `tensors` are f32.
+pub(crate) fn expect_f32(op: &'static str, tensors: &[&Tensor]) -> Result<()> {
+    match tensors.iter().find(|tensor| tensor.dtype() != DType::F32) {
+        None => Ok(()),
+        Some(tensor) => Err(Error::unsupported(op, format!("{:?} on the CPU (use F32)", tensor.dtype()))),
     }
-    Ok(AttentionGrads { dq, dk, dv })
 }

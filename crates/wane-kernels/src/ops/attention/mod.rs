@@ -8,7 +8,7 @@
 //! Backward: `p_ij = exp(s_ij - lse_i)`, `dv_j = sum_i p_ij do_i`, `D_i = do_i . o_i`,
 //! `ds_ij = p_ij (do_i . v_j - D_i)`, `dq_i = scale sum_j ds_ij k_j`, `dk_j = scale sum_i ds_ij q_i`.
 
-mod cpu;
+pub(crate) mod cpu;
 pub(crate) mod cuda;
 #[cfg(test)]
 mod reference;

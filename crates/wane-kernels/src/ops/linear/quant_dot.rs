@@ -10,50 +10,62 @@ use half::f16;
 
 use crate::QuantKind;
 use crate::cpu::quant::{half_at, q4_k_scale};
-use crate::cpu::{Isa, Rows};
+use crate::cpu::{Isa, Rows, multiversion};
 
 /// Activations of one product, rounded to 8 bits.
 pub(super) struct QuantRows {
     kind: QuantKind,
     rows: usize,
-    // Bytes of one row.
-    width: usize,
+    // Blocks of one row; formats of 32 are padded by zeros to pairs of blocks.
+    blocks: usize,
     quants: Vec<i8>,
-    blocks: Vec<BlockScale>,
+    scales: Vec<[f32; 2]>,
+    offsets: Vec<i32>,
     // Sums of 16 neighbours, for formats of 256 weights.
     sums: Vec<i16>,
 }
 
-/// What belongs to a block of activations besides its quants.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(super) struct BlockScale {
-    /// Step.
-    pub(super) d: f32,
-    /// `d sum(q)`.
-    pub(super) s: f32,
-    /// `sum(q)`.
-    pub(super) sum: i32,
+/// One row of rounded activations.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuantRow<'a> {
+    pub(super) quants: &'a [i8],
+    /// Step `d` and `s` of each block.
+    pub(super) scales: &'a [[f32; 2]],
+    /// `-offset sum(q)` of each block, for weights stored with an offset.
+    pub(super) offsets: &'a [i32],
+    pub(super) sums: &'a [i16],
+}
+
+/// What is added to weights of 32-blocks to make them unsigned.
+pub(super) const fn stored_offset(kind: QuantKind) -> i32 {
+    match kind {
+        QuantKind::Q8_0 => 128,
+        QuantKind::Q4_0 => 8,
+        QuantKind::Q4_1 | QuantKind::Q4K | QuantKind::Q6K => 0,
+    }
 }
 
 impl QuantRows {
     /// Rounds rows of activations for weights of `kind`.
     pub(super) fn new(kind: QuantKind, x: Rows<'_>) -> Self {
         let (block, _) = kind.block();
-        let count = x.rows * x.width;
+        let blocks = if block == 32 { (x.width / 32).next_multiple_of(2) } else { x.width / block };
+        let count = x.rows * blocks;
         let mut this = Self {
             kind,
             rows: x.rows,
-            width: x.width,
-            quants: vec![0; count],
-            blocks: vec![BlockScale::default(); count / block],
-            sums: vec![0; if block == 256 { count / 16 } else { 0 }],
+            blocks,
+            quants: vec![0; count * block],
+            scales: vec![[0.0; 2]; count],
+            offsets: vec![0; count],
+            sums: vec![0; if block == 256 { count * 16 } else { 0 }],
         };
         for i in 0..x.rows {
-            let quants = this.quants[i * x.width..][..x.width].chunks_exact_mut(block);
-            let blocks = &mut this.blocks[i * x.width / block..];
-            for ((x, quants), scale) in x.row(i).chunks_exact(block).zip(quants).zip(blocks) {
-                *scale = if block == 256 { quantize_256(x, quants) } else { quantize_32(x, quants) };
+            for (j, x) in x.row(i).chunks_exact(block).enumerate() {
+                let j = i * blocks + j;
+                let quants = &mut this.quants[j * block..][..block];
+                this.scales[j] = if block == 256 { quantize_256(x, quants) } else { quantize_32(x, quants) };
+                this.offsets[j] = -stored_offset(kind) * sum(quants);
             }
         }
         for (sum, quants) in this.sums.iter_mut().zip(this.quants.chunks_exact(16)) {
@@ -68,94 +80,105 @@ impl QuantRows {
 
     /// `sums[i] = w . x_i` for one weight row.
     pub(super) fn dot(&self, isa: Isa, w: &[u8], sums: &mut [f32]) {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let x = self.row(i);
-            #[cfg(target_arch = "x86_64")]
-            if isa == Isa::Avx512 {
-                // SAFETY: `Isa::Avx512` says that the processor has these instructions.
-                *sum = unsafe { super::quant_dot_avx512::dot(self.kind, w, x) };
-                continue;
-            }
-            *sum = dot_portable(self.kind, w, x);
+        let mut i = 0;
+        while i < sums.len() {
+            i += match sums.len() - i {
+                4.. => self.part::<4>(isa, w, i, sums),
+                2 | 3 => self.part::<2>(isa, w, i, sums),
+                _ => self.part::<1>(isa, w, i, sums),
+            };
         }
     }
 
+    /// `N` rows from `first` on. Returns `N`.
+    fn part<const N: usize>(&self, isa: Isa, w: &[u8], first: usize, sums: &mut [f32]) -> usize {
+        let x: [QuantRow<'_>; N] = std::array::from_fn(|i| self.row(first + i));
+        let products = match isa {
+            // SAFETY: `Isa::Avx512` says that the processor has these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { super::quant_dot_avx512::dot(self.kind, w, x) },
+            _ => x.map(|x| dot_plain(isa, self.kind, w, x)),
+        };
+        sums[first..first + N].copy_from_slice(&products);
+        N
+    }
+
     fn row(&self, i: usize) -> QuantRow<'_> {
-        let (block, _) = self.kind.block();
-        let blocks = self.width / block;
-        let sums = if block == 256 { self.width / 16 } else { 0 };
+        let ((block, _), blocks) = (self.kind.block(), self.blocks);
+        let sums = if block == 256 { blocks * 16 } else { 0 };
         QuantRow {
-            quants: &self.quants[i * self.width..][..self.width],
-            blocks: &self.blocks[i * blocks..][..blocks],
+            quants: &self.quants[i * blocks * block..][..blocks * block],
+            scales: &self.scales[i * blocks..][..blocks],
+            offsets: &self.offsets[i * blocks..][..blocks],
             sums: &self.sums[i * sums..][..sums],
         }
     }
 }
 
-/// One row of rounded activations.
-#[derive(Clone, Copy)]
-pub(super) struct QuantRow<'a> {
-    pub(super) quants: &'a [i8],
-    pub(super) blocks: &'a [BlockScale],
-    pub(super) sums: &'a [i16],
+fn sum(quants: &[i8]) -> i32 {
+    quants.iter().map(|&q| i32::from(q)).sum()
 }
 
-fn quantize_32(x: &[f32], quants: &mut [i8]) -> BlockScale {
+fn quantize_32(x: &[f32], quants: &mut [i8]) -> [f32; 2] {
     let max = x.iter().fold(0.0f32, |a, x| a.max(x.abs()));
     let (d, inverse) = (max / 127.0, if max > 0.0 { 127.0 / max } else { 0.0 });
     for (q, x) in quants.iter_mut().zip(x) {
         *q = (x * inverse).round_ties_even() as i8;
     }
-    let sum = quants.iter().map(|&q| i32::from(q)).sum();
-    BlockScale { d: through_f16(d), s: through_f16(d * sum as f32), sum }
+    [through_f16(d), through_f16(d * sum(quants) as f32)]
 }
 
-fn quantize_256(x: &[f32], quants: &mut [i8]) -> BlockScale {
+fn quantize_256(x: &[f32], quants: &mut [i8]) -> [f32; 2] {
     // The first element of the largest magnitude, with its sign.
     let extreme = x.iter().fold(0.0f32, |a, &x| if x.abs() > a.abs() { x } else { a });
     if extreme == 0.0 {
         quants.fill(0);
-        return BlockScale::default();
+        return [0.0; 2];
     }
     let inverse = -127.0 / extreme;
     for (q, x) in quants.iter_mut().zip(x) {
         *q = (x * inverse).round_ties_even().min(127.0) as i8;
     }
-    BlockScale { d: 1.0 / inverse, s: 0.0, sum: quants.iter().map(|&q| i32::from(q)).sum() }
+    [1.0 / inverse, 0.0]
 }
 
 fn through_f16(x: f32) -> f32 {
     f16::from_f32(x).to_f32()
 }
 
-/// One dot product in plain code.
-pub(super) fn dot_portable(kind: QuantKind, w: &[u8], x: QuantRow<'_>) -> f32 {
-    let (block, bytes) = kind.block();
-    let mut total = 0.0;
-    for (i, w) in w.chunks_exact(bytes).enumerate() {
-        let (q, scale) = (&x.quants[i * block..][..block], x.blocks[i]);
-        total += match kind {
-            QuantKind::Q8_0 => half_at(w, 0) * scale.d * dot_q8(&w[2..], q) as f32,
-            QuantKind::Q4_0 => half_at(w, 0) * scale.d * (dot_q4(&w[2..], q) - 8 * scale.sum) as f32,
-            QuantKind::Q4_1 => half_at(w, 0) * scale.d * dot_q4(&w[4..], q) as f32 + half_at(w, 2) * scale.s,
-            QuantKind::Q4K => dot_q4_k(w, q, &x.sums[i * 16..][..16], scale.d),
-            QuantKind::Q6K => half_at(w, 208) * scale.d * dot_q6_k(w, q) as f32,
-        };
+multiversion! {
+    /// One dot product in plain code.
+    fn dot_plain(kind: QuantKind, w: &[u8], x: QuantRow<'_>) -> f32 {
+        let (block, bytes) = kind.block();
+        let mut total = 0.0;
+        for (i, w) in w.chunks_exact(bytes).enumerate() {
+            let (q, [d, s]) = (&x.quants[i * block..][..block], x.scales[i]);
+            total += match kind {
+                QuantKind::Q8_0 => half_at(w, 0) * d * dot_q8(&w[2..], q) as f32,
+                QuantKind::Q4_0 => half_at(w, 0) * d * (dot_q4(&w[2..], q) + x.offsets[i]) as f32,
+                QuantKind::Q4_1 => half_at(w, 0) * d * dot_q4(&w[4..], q) as f32 + half_at(w, 2) * s,
+                QuantKind::Q4K => dot_q4_k(w, q, &x.sums[i * 16..][..16], d),
+                QuantKind::Q6K => half_at(w, 208) * d * dot_q6_k(w, q) as f32,
+            };
+        }
+        total
     }
-    total
 }
 
+#[inline(always)]
 fn dot_q8(w: &[u8], q: &[i8]) -> i32 {
     w.iter().zip(q).map(|(&w, &q)| i32::from(w as i8) * i32::from(q)).sum()
 }
 
 /// Low half bytes against the first half of `q`, high ones against the second.
+#[inline(always)]
 fn dot_q4(w: &[u8], q: &[i8]) -> i32 {
     let (low, high) = q.split_at(w.len());
     let pairs = w.iter().zip(low.iter().zip(high));
     pairs.map(|(&w, (&l, &h))| i32::from(w & 15) * i32::from(l) + i32::from(w >> 4) * i32::from(h)).sum()
 }
 
+#[inline(always)]
 fn dot_q4_k(w: &[u8], q: &[i8], sums: &[i16], d: f32) -> f32 {
     let (mut total, mut minima) = (0, 0);
     for i in 0..8 {
@@ -170,6 +193,7 @@ fn dot_q4_k(w: &[u8], q: &[i8], sums: &[i16], d: f32) -> f32 {
     half_at(w, 0) * d * total as f32 - half_at(w, 2) * d * minima as f32
 }
 
+#[inline(always)]
 fn dot_q6_k(w: &[u8], q: &[i8]) -> i32 {
     let mut total = 0;
     for (i, q) in q.chunks_exact(16).enumerate() {

@@ -1,49 +1,99 @@
-//! [`super::quant_dot`] with AVX-512 VNNI: 32 products of an unsigned and a signed byte at a time.
+//! [`super::quant_dot`] with AVX-512 VNNI: 64 products of an unsigned and a signed byte at a time.
 //!
 //! Signed weights are stored with an offset (`q + 128`, `q + 8`, `q + 32`); the offset times the sum
 //! of the activations is subtracted as an integer.
 
 use std::arch::x86_64::*;
 
-use super::quant_dot::{BlockScale, QuantRow};
+use super::quant_dot::QuantRow;
 use crate::QuantKind;
 use crate::cpu::quant::q4_k_scale;
 
-/// One dot product.
+/// One weight row against `N` rows of activations.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn dot(kind: QuantKind, w: &[u8], x: QuantRow<'_>) -> f32 {
+pub(super) fn dot<const N: usize>(kind: QuantKind, w: &[u8], x: [QuantRow<'_>; N]) -> [f32; N] {
     match kind {
-        QuantKind::Q8_0 => dot_32::<34>(w, x, |block, scale| {
-            let bytes = _mm256_xor_si256(load(&block[2..]), _mm256_set1_epi8(-128));
-            (bytes, -128 * scale.sum, 0.0)
-        }),
-        QuantKind::Q4_0 => dot_32::<18>(w, x, |block, scale| (nibbles(&block[2..]), -8 * scale.sum, 0.0)),
-        QuantKind::Q4_1 => {
-            dot_32::<20>(w, x, |block, scale| (nibbles(&block[4..]), 0, half(&block[2..]) * scale.s))
-        }
-        QuantKind::Q4K => dot_q4_k(w, x),
-        QuantKind::Q6K => dot_q6_k(w, x),
+        QuantKind::Q8_0 => dot_pairs::<34, 2, 32, N>(w, x),
+        QuantKind::Q4_0 => dot_pairs::<18, 2, 16, N>(w, x),
+        QuantKind::Q4_1 => dot_pairs::<20, 4, 16, N>(w, x),
+        // Closures take on the features of this function; function pointers would not.
+        QuantKind::Q4K => x.map(|x| dot_q4_k(w, x)),
+        QuantKind::Q6K => x.map(|x| dot_q6_k(w, x)),
     }
 }
 
-/// Blocks of 32: `unpack` gives unsigned weights, what to add to the integer sum, and what to add
-/// to the result.
+/// Blocks of 32 weights in pairs: `BYTES` each, of which `HEADER` are the scale (and minimum) and
+/// `QUANTS` the weights, bytes or half bytes.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-fn dot_32<const BYTES: usize>(
+fn dot_pairs<const BYTES: usize, const HEADER: usize, const QUANTS: usize, const N: usize>(
     w: &[u8],
-    x: QuantRow<'_>,
-    unpack: impl Fn(&[u8; BYTES], &BlockScale) -> (__m256i, i32, f32),
-) -> f32 {
-    let (mut total, mut minima) = (_mm256_setzero_ps(), 0.0);
-    let (w, q) = (w.as_chunks::<BYTES>().0, x.quants.as_chunks::<32>().0);
-    for ((block, q), scale) in w.iter().zip(q).zip(x.blocks) {
-        let (weights, offset, minimum) = unpack(block, scale);
-        let sum = _mm256_dpbusd_epi32(first_lane(offset), weights, load_signed(q));
-        let step = _mm256_set1_ps(half(block) * scale.d);
-        total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), step, total);
-        minima += minimum;
+    x: [QuantRow<'_>; N],
+) -> [f32; N] {
+    let mut totals = [_mm512_setzero_ps(); N];
+    // Lanes 1 and 3 sum the minima of the first and the second block.
+    let mut minima = [_mm_setzero_ps(); N];
+    let (blocks, _) = w.as_chunks::<BYTES>();
+    let (pairs, last) = blocks.as_chunks::<2>();
+    for (i, pair) in pairs.iter().enumerate() {
+        add_pair::<BYTES, HEADER, QUANTS, N>(pair, x, i, &mut totals, &mut minima);
     }
-    sum_lanes(total) + minima
+    if let [last] = last {
+        // The activations are padded by zeros.
+        add_pair::<BYTES, HEADER, QUANTS, N>(&[*last, [0; BYTES]], x, pairs.len(), &mut totals, &mut minima);
+    }
+    std::array::from_fn(|i| {
+        let odd = _mm_movehdup_ps(minima[i]);
+        _mm512_reduce_add_ps(totals[i]) + _mm_cvtss_f32(odd) + _mm_cvtss_f32(_mm_movehl_ps(odd, odd))
+    })
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_pair<const BYTES: usize, const HEADER: usize, const QUANTS: usize, const N: usize>(
+    pair: &[[u8; BYTES]; 2],
+    x: [QuantRow<'_>; N],
+    index: usize,
+    totals: &mut [__m512; N],
+    minima: &mut [__m128; N],
+) {
+    // Which block (its scale stands in lane 0 or 2) each lane of 4 weights belongs to.
+    let owner = if QUANTS == 32 {
+        _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2)
+    } else {
+        _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0, 2, 2, 2, 2)
+    };
+    let (first_lanes, weights) = if QUANTS == 32 {
+        let [a, b] = [load(&pair[0][HEADER..]), load(&pair[1][HEADER..])];
+        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b);
+        (0x0101, _mm512_xor_si512(both, _mm512_set1_epi8(-128)))
+    } else {
+        let both = _mm256_set_m128i(load_half(&pair[1][HEADER..]), load_half(&pair[0][HEADER..]));
+        let high = _mm256_srli_epi16::<4>(both);
+        let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(both), high);
+        (0x0011, _mm512_and_si512(both, _mm512_set1_epi8(15)))
+    };
+    let headers = _mm_cvtph_ps(_mm_set_epi32(0, 0, header::<HEADER>(&pair[1]), header::<HEADER>(&pair[0])));
+    for ((x, total), minima) in x.iter().zip(totals).zip(minima) {
+        let quants = load_quants(&x.quants[64 * index..]);
+        // Half bytes come as (first halves of both blocks, second halves of both).
+        let quants =
+            if QUANTS == 32 { quants } else { _mm512_shuffle_i64x2::<0b11_01_10_00>(quants, quants) };
+        let offsets = &x.offsets[2 * index..][..2];
+        let offsets = _mm512_castsi128_si512(_mm_set_epi32(0, 0, offsets[1], offsets[0]));
+        let start = _mm512_maskz_expand_epi32(first_lanes, offsets);
+        let sums = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weights, quants));
+        let [[d0, s0], [d1, s1]] = [x.scales[2 * index], x.scales[2 * index + 1]];
+        let steps = _mm_mul_ps(headers, _mm_setr_ps(d0, s0, d1, s1));
+        *minima = _mm_add_ps(*minima, steps);
+        let steps = _mm512_permutexvar_ps(owner, _mm512_castps128_ps512(steps));
+        *total = _mm512_fmadd_ps(sums, steps, *total);
+    }
+}
+
+/// The two or four bytes of f16 numbers at the start.
+#[inline(always)]
+fn header<const HEADER: usize>(block: &[u8]) -> i32 {
+    let scale = i32::from(u16::from_le_bytes([block[0], block[1]]));
+    if HEADER == 2 { scale } else { scale | i32::from(u16::from_le_bytes([block[2], block[3]])) << 16 }
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -51,7 +101,7 @@ fn dot_q4_k(w: &[u8], x: QuantRow<'_>) -> f32 {
     let (mut total, mut minima) = (_mm256_setzero_ps(), 0.0);
     let (w, q, sums) = (w.as_chunks::<144>().0, x.quants.as_chunks::<256>().0, x.sums.as_chunks::<16>().0);
     let low = _mm256_set1_epi8(15);
-    for (((w, q), sums), scale) in w.iter().zip(q).zip(sums).zip(x.blocks) {
+    for (((w, q), sums), &[d, _]) in w.iter().zip(q).zip(sums).zip(x.scales) {
         let (mut sum, mut minimum) = (_mm256_setzero_si256(), 0);
         for pair in 0..4 {
             let bytes = load(&w[16 + 32 * pair..]);
@@ -66,9 +116,9 @@ fn dot_q4_k(w: &[u8], x: QuantRow<'_>) -> f32 {
                 minimum += i32::from(offset) * (i32::from(sums[2 * i]) + i32::from(sums[2 * i + 1]));
             }
         }
-        let step = _mm256_set1_ps(half(w) * scale.d);
+        let step = _mm256_set1_ps(half(w) * d);
         total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), step, total);
-        minima += half(&w[2..]) * scale.d * minimum as f32;
+        minima += half(&w[2..]) * d * minimum as f32;
     }
     sum_lanes(total) - minima
 }
@@ -78,7 +128,7 @@ fn dot_q6_k(w: &[u8], x: QuantRow<'_>) -> f32 {
     let mut total = _mm256_setzero_ps();
     let (w, q, sums) = (w.as_chunks::<210>().0, x.quants.as_chunks::<256>().0, x.sums.as_chunks::<16>().0);
     let (low, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
-    for (((w, q), sums), scale) in w.iter().zip(q).zip(sums).zip(x.blocks) {
+    for (((w, q), sums), &[d, _]) in w.iter().zip(q).zip(sums).zip(x.scales) {
         let factors = &w[192..208];
         let offset: i32 = factors.iter().zip(sums).map(|(&f, &s)| i32::from(f as i8) * i32::from(s)).sum();
         let mut sum = first_lane(-32 * offset);
@@ -102,7 +152,7 @@ fn dot_q6_k(w: &[u8], x: QuantRow<'_>) -> f32 {
                 sum = _mm256_add_epi32(sum, _mm256_mullo_epi32(products, _mm256_set_m128i(second, first)));
             }
         }
-        let step = _mm256_set1_ps(half(&w[208..]) * scale.d);
+        let step = _mm256_set1_ps(half(&w[208..]) * d);
         total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), step, total);
     }
     sum_lanes(total)
@@ -122,14 +172,20 @@ fn load_signed(bytes: &[i8]) -> __m256i {
     load(bytemuck::cast_slice(bytes))
 }
 
-/// The low half bytes of the first 16 bytes, then the high ones.
+/// The first 16 bytes.
 #[target_feature(enable = "avx2")]
-fn nibbles(bytes: &[u8]) -> __m256i {
+fn load_half(bytes: &[u8]) -> __m128i {
     assert!(bytes.len() >= 16);
     // SAFETY: 16 bytes are there; the load needs no alignment.
-    let bytes = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-    let both = _mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes);
-    _mm256_and_si256(both, _mm256_set1_epi8(15))
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// The first 64 bytes.
+#[target_feature(enable = "avx512f")]
+fn load_quants(quants: &[i8]) -> __m512i {
+    assert!(quants.len() >= 64);
+    // SAFETY: 64 bytes are there; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(quants.as_ptr().cast()) }
 }
 
 /// The f16 at the start.

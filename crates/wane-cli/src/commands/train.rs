@@ -1,0 +1,134 @@
+//! `wane train CONFIG.toml`: pretraining, joint training, adaptation, adding the memory, fine-tuning.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use wane_train::RunConfig;
+use wane_train::build::{new_model, open_encoder};
+use wane_train::checkpoint::Changes;
+use wane_train::cost::{Cost, Elements};
+use wane_train::observe::ProgressOutput;
+use wane_train::data::SampleSource;
+use wane_train::trainer::{Start, Surroundings, Trainer};
+
+use super::needle_source::NeedleSource;
+
+/// Arguments of `wane train`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: wane train runs/pair-memory.toml --device cuda --resume")]
+pub(crate) struct Args {
+    /// The run, a TOML file
+    config: PathBuf,
+    /// Go on from the newest checkpoint of the output folder, if there is one
+    #[arg(long)]
+    resume: bool,
+    /// With --resume: accept a configuration that changed since the checkpoint
+    #[arg(long, requires = "resume")]
+    allow_changes: bool,
+    /// Instead of the configuration's device: cpu, cuda or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// Instead of the configuration's output folder
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Instead of the configuration's seed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Instead of the configuration's steps or tokens
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Print parameters, tokens, FLOPs and memory, and train nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs `wane train`.
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    let mut config = RunConfig::load(&args.config)?;
+    if let Some(device) = args.device {
+        config.device = device;
+    }
+    if let Some(output) = args.output {
+        config.output = output;
+    }
+    if let Some(seed) = args.seed {
+        config.seed = seed;
+    }
+    if args.steps.is_some() {
+        config.training.steps = args.steps;
+        config.training.tokens = None;
+    }
+    if args.dry_run {
+        return describe(&config);
+    }
+    let changes = if args.allow_changes { Changes::Allow } else { Changes::Refuse };
+    let surroundings = Surroundings {
+        start: if args.resume { Start::Resume(changes) } else { Start::New },
+        source: sample_source(&config)?,
+        progress: ProgressOutput::Stderr,
+        stop: stop_on_ctrl_c()?,
+    };
+    let trainer = Trainer::new(&config, surroundings)?;
+    print_cost(&config, trainer.cost());
+    let record = trainer.run()?;
+    println!(
+        "{}: {} steps, {:.0} s, {:.0} tokens/s, record in {}",
+        record.status,
+        record.steps,
+        record.seconds,
+        record.tokens_per_second,
+        config.output.join("record.json").display()
+    );
+    Ok(())
+}
+
+/// The needle generator, if the run uses it.
+fn sample_source(config: &RunConfig) -> anyhow::Result<Option<Arc<dyn SampleSource>>> {
+    let Some(table) = &config.data.generated else { return Ok(None) };
+    let (Some(encoder), Some(folder)) = open_encoder(&config.model)? else {
+        anyhow::bail!("[data.generated] needs model.tokenizer: the samples are text");
+    };
+    Ok(Some(Arc::new(NeedleSource::open(&folder, encoder.end(), table.haystack.as_deref())?)))
+}
+
+/// The first Ctrl-C asks the run to stop after its step, the second ends the process.
+fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("finishing the step and saving; once more to end at once");
+    })
+    .context("cannot watch for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Costs of the run without opening its data or its device.
+fn describe(config: &RunConfig) -> anyhow::Result<()> {
+    config.check()?;
+    let model = match &config.model.init {
+        Some(path) => wane_model::checkpoint::open(path)?.config,
+        None => new_model(config, open_encoder(&config.model)?.0.as_ref())?,
+    };
+    // Only the element size matters, and that follows from the kind of device.
+    let is_cpu = config.device == "cpu";
+    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }));
+    Ok(())
+}
+
+fn print_cost(config: &RunConfig, cost: &Cost) {
+    println!(
+        "{}: {:.2}M parameters, {} steps, {:.1}M tokens, {:.3e} FLOPs, about {:.2} GiB of memory on {}",
+        config.name,
+        cost.parameters as f64 / 1e6,
+        cost.steps,
+        cost.tokens as f64 / 1e6,
+        cost.flops,
+        cost.bytes as f64 / (1u64 << 30) as f64,
+        config.device
+    );
+}

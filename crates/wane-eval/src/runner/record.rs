@@ -1,0 +1,101 @@
+//! One finished example, as a line of `records.jsonl`.
+//!
+//! Does not do: the prompt's text; it follows from task, tokenizer, context, seed, haystack and
+//! sample number.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ruler::prompt::PromptForm;
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// One example of one model under one method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the format.
+    pub version: u32,
+    /// The model as it was named.
+    pub model: String,
+    /// SHA-256 of the model's configuration and weights.
+    pub model_hash: String,
+    /// Whether the model has a memory.
+    pub memory: bool,
+    /// The method, canonical and fully expanded.
+    pub method: String,
+    /// The task.
+    pub task: String,
+    /// The seed of the samples.
+    pub seed: u64,
+    /// The sample's number in its task.
+    pub sample: usize,
+    /// Prompt and answer budget, in tokens.
+    pub context: usize,
+    /// The tokenizer's hash.
+    pub tokenizer: String,
+    /// Haystack and sentence splitter.
+    pub haystack: String,
+    /// The version of the word lists.
+    pub wordlist: String,
+    /// Which form the prompt has.
+    pub prompt_form: PromptForm,
+    /// Where it ran.
+    pub device: String,
+    /// The generated text.
+    pub prediction: String,
+    /// The answers.
+    pub references: Vec<String>,
+    /// Scores by metric, 0 to 1.
+    pub scores: BTreeMap<String, f64>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub new_tokens: usize,
+    /// Tokens that could have been generated.
+    pub max_new_tokens: usize,
+    /// Times.
+    pub seconds: Seconds,
+    /// Bytes of K and V.
+    pub bytes: Bytes,
+}
+
+/// Times of one example.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Reading the prompt, which methods with the same prefill share.
+    pub prefill: f64,
+    /// This example's share of its batch's decoding.
+    pub decode: f64,
+    /// Examples decoded together.
+    pub batch: usize,
+}
+
+/// Bytes of one example.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Bytes {
+    /// K and V read in the first decode step (the union within a group), all layers.
+    pub read_per_step: u64,
+    /// Summaries read in it.
+    pub summaries_per_step: u64,
+    /// K and V resident after the prompt, whole pages.
+    pub resident: u64,
+    /// At the peak of reading the prompt, eviction included.
+    pub peak: u64,
+}
+
+/// What makes an example the same one: a run that goes on skips it.
+pub type Key = (String, String, String, usize);
+
+impl Record {
+    /// The example's key: model hash, method, task, sample number.
+    pub fn key(&self) -> Key {
+        (self.model_hash.clone(), self.method.clone(), self.task.clone(), self.sample)
+    }
+
+    /// The score under a metric, 0 to 1.
+    pub fn score(&self, metric: &str) -> f64 {
+        self.scores.get(metric).copied().unwrap_or(0.0)
+    }
+}

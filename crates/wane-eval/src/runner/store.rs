@@ -1,0 +1,158 @@
+//! A folder of results: `run.json` (what every record shares) and `records.jsonl`, one line per
+//! finished example, written at once. A killed run leaves at most half a line, which is cut off
+//! when the run goes on.
+//!
+//! Does not do: two writers at a time.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Key, Record};
+use crate::ruler::prompt::PromptForm;
+use crate::{Error, Result};
+
+/// What all records of a folder share; other settings need another folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Prompt and answer budget, in tokens.
+    pub context: usize,
+    /// The seed of the samples.
+    pub seed: u64,
+    /// Haystack and sentence splitter.
+    pub haystack: String,
+    /// The version of the word lists.
+    pub wordlist: String,
+    /// Which form the prompts have.
+    pub prompt_form: PromptForm,
+    /// A limit below the tasks' own, if any.
+    pub max_new_tokens: Option<usize>,
+}
+
+/// Whether a folder may hold records already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// They are an error.
+    Refuse,
+    /// They are kept and not run again.
+    Resume,
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    file: File,
+    records: Vec<Record>,
+    keys: HashSet<Key>,
+}
+
+impl Store {
+    /// Opens or creates a folder.
+    ///
+    /// # Errors
+    /// No permission; records of another run; a line in the middle that is no record.
+    pub fn open(folder: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
+        let path = folder.join("records.jsonl");
+        let records = recover(&path)?;
+        if !records.is_empty() && existing == Existing::Refuse {
+            return Err(Error::Invalid(format!(
+                "{} holds {} records: pass --resume to go on with them, or another --out",
+                folder.display(),
+                records.len()
+            )));
+        }
+        let header = folder.join("run.json");
+        if records.is_empty() {
+            let text = serde_json::to_string_pretty(settings).map_err(|e| Error::Invalid(e.to_string()))?;
+            std::fs::write(&header, text + "\n").map_err(|e| Error::file("write", &header, e))?;
+        } else {
+            let text = std::fs::read_to_string(&header).map_err(|e| Error::file("read", &header, e))?;
+            let old: Settings = serde_json::from_str(&text)
+                .map_err(|e| Error::Line { path: header.clone(), line: e.line(), message: e.to_string() })?;
+            if old != *settings {
+                return Err(Error::Invalid(format!(
+                    "{} belongs to another run: it has {old:?}, this run {settings:?}; choose another --out",
+                    folder.display()
+                )));
+            }
+        }
+        let file =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Error::file("write", &path, e))?;
+        let keys = records.iter().map(Record::key).collect();
+        Ok(Self { path, file, records, keys })
+    }
+
+    /// Whether an example is there.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Appends a record; it is in the file when this returns.
+    ///
+    /// # Errors
+    /// The disk is full, or the like.
+    pub fn append(&mut self, record: Record) -> Result<()> {
+        let mut line = serde_json::to_string(&record).map_err(|e| Error::Invalid(e.to_string()))?;
+        line.push('\n');
+        self.file.write_all(line.as_bytes()).map_err(|e| Error::file("write", &self.path, e))?;
+        self.keys.insert(record.key());
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// All records, those of earlier runs first.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Reads the records of a file; nothing if there is no file.
+///
+/// # Errors
+/// A line that is no record, the last one excepted.
+pub fn read(path: &Path) -> Result<Vec<Record>> {
+    Ok(parse(path)?.0)
+}
+
+/// Reads the records and cuts a half-written last line off the file.
+fn recover(path: &Path) -> Result<Vec<Record>> {
+    let (records, whole) = parse(path)?;
+    if path.exists() {
+        let file = OpenOptions::new().write(true).open(path).map_err(|e| Error::file("write", path, e))?;
+        file.set_len(whole).map_err(|e| Error::file("write", path, e))?;
+    }
+    Ok(records)
+}
+
+/// The records, and the bytes of their lines.
+fn parse(path: &Path) -> Result<(Vec<Record>, u64)> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
+        Err(e) => return Err(Error::file("read", path, e)),
+    };
+    let (mut records, mut whole) = (Vec::new(), 0);
+    for (i, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        let record = serde_json::from_slice(line)
+            .map_err(|e| Error::Line { path: path.to_owned(), line: i + 1, message: format!("expected a record: {e}") })?;
+        records.push(record);
+        whole += line.len() as u64;
+    }
+    Ok((records, whole))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,44 @@
+//! Tables from a few records.
+
+use super::*;
+use crate::runner::store::tests::record;
+
+const QUEST: &str = "quest:block=64,k=4,first=1,local=1,selector=own,preset=paper";
+
+fn records() -> Vec<Record> {
+    let mut all = Vec::new();
+    for sample in 0..10 {
+        all.push(record("attention", "dense", sample, 1.0));
+        all.push(record("memory", "dense", sample, 1.0));
+        all.push(record("attention", QUEST, sample, f64::from(u8::from(sample < 2))));
+        all.push(record("memory", QUEST, sample, f64::from(u8::from(sample < 7))));
+    }
+    all
+}
+
+#[test]
+fn rows_and_columns() {
+    let table = accuracy(&records(), "task");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 5);
+    assert!(lines[0].contains("S1") && !lines[0].contains("S2"));
+    assert!(lines[2].starts_with("attention  quest:block=64,k=4 ") && lines[2].contains(" 20.0 |"), "{}", lines[2]);
+    assert!(lines[2].contains("5.7 to  51.0"), "{}", lines[2]);
+    assert_eq!(lines[2], accuracy(&records(), "comma_set").lines().nth(2).unwrap());
+}
+
+#[test]
+fn gains_are_paired() {
+    let mut records = records();
+    records.push(record("memory", QUEST, 99, 0.0));
+    let (gain, pairs) = method_gain(&records, ["attention", "memory"], QUEST, &["niah_single_1"], "task");
+    assert_eq!(pairs, 10);
+    assert!((gain.value - 0.5).abs() < 1e-12 && gain.low > 0.1 && gain.high < 0.9, "{gain:?}");
+    let text = super::gain(&records, "attention", "memory", "task");
+    assert!(text.contains("+50.0") && text.contains("(10 pairs)"), "{text}");
+}
+
+#[test]
+fn units() {
+    assert_eq!([bytes(12.0), bytes(2048.0), bytes(3e9)], ["12.0 B", "2.0 KB", "2.79 GB"]);
+}

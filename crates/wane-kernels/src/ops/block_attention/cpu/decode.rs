@@ -1,0 +1,269 @@
+//! Decoding over pages: streams the rows that are read once, for all query heads that read them.
+//!
+//! Long lanes are cut into parts of about [`PART_ROWS`] rows, whatever the number of threads; the
+//! parts' softmax sums are merged in order, so the result depends on neither.
+
+use rayon::prelude::*;
+
+use super::super::Reads;
+use crate::cpu::Isa;
+use crate::kv::{HostKv, PAGE_LEN, page_runs};
+use crate::ops::attention::cpu::floats::Floats;
+use crate::ops::attention::cpu::lanes::{Kernel, LANES, Lanes, LoadLanes, launch};
+use crate::ops::attention::cpu::pack::{pack_row, padded};
+use crate::ops::attention::cpu::softmax::QueryState;
+use crate::{DType, Error, KvView, Result, Tensor};
+
+/// Rows of a part, rounded to whole blocks.
+const PART_ROWS: usize = 1024;
+
+/// Largest head dimension, in vectors.
+const MAX_VECTORS: usize = 16;
+
+/// A share of what one selector reads.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Selector: `members` consecutive query heads that read the same rows.
+    selector: usize,
+    /// First block (or row, if everything is read) and the end.
+    start: usize,
+    end: usize,
+}
+
+pub(super) fn decode<T: LoadLanes>(
+    isa: Isa,
+    q: &Tensor,
+    kv: KvView<'_>,
+    heads: usize,
+    scale: f32,
+    reads: Reads<'_>,
+) -> Result<Tensor> {
+    let (head_dim, group, width) = (kv.head_dim, heads / kv.kv_heads, padded(kv.head_dim));
+    if width > MAX_VECTORS * LANES {
+        let most = MAX_VECTORS * LANES;
+        return Err(Error::shape("block_attention::decode", format!("head_dim up to {most}"), head_dim));
+    }
+    let host = HostKv::new(kv);
+    for lane in 0..kv.lanes() {
+        host.check_rows("block_attention::decode", lane, host.len(lane))?;
+    }
+    let shared = match reads {
+        Reads::All => true,
+        Reads::Blocks { selection, .. } => selection.rows() == kv.lanes(),
+    };
+    let members = if shared { group } else { 1 };
+    let selectors = kv.sequences() * heads / members;
+    let lane_of = |selector: usize| selector * members / group;
+
+    let mut parts = Vec::new();
+    let mut first_part = Vec::with_capacity(selectors + 1);
+    for selector in 0..selectors {
+        first_part.push(parts.len());
+        let (total, step) = match reads {
+            Reads::All => (host.len(lane_of(selector)), PART_ROWS),
+            Reads::Blocks { selection, block } => (selection.row(selector).len(), (PART_ROWS / block).max(1)),
+        };
+        parts.extend((0..total).step_by(step).map(|start| Part {
+            selector,
+            start,
+            end: (start + step).min(total),
+        }));
+    }
+    first_part.push(parts.len());
+
+    let mut queries = Floats::new(q.rows() * heads * width);
+    for (from, to) in q.f32s().chunks_exact(head_dim).zip(queries.chunks_exact_mut(width)) {
+        pack_row(from, scale * std::f32::consts::LOG2_E, to);
+    }
+    let mut outputs = Floats::new(parts.len() * members * width);
+    let mut states = vec![QueryState::EMPTY; parts.len() * members];
+    outputs.fill(0.0);
+    outputs
+        .par_chunks_exact_mut(members * width)
+        .zip(states.par_chunks_exact_mut(members))
+        .zip(&parts)
+        .with_max_len(1)
+        .for_each(|((outputs, states), part)| {
+            let kernel = ReadPart::<T> {
+                host,
+                lane: lane_of(part.selector),
+                part: *part,
+                reads,
+                head_dim,
+                queries: &queries[part.selector * members * width..][..members * width],
+                outputs,
+                states,
+                element: std::marker::PhantomData,
+            };
+            // SAFETY: `isa` is one this processor has.
+            unsafe { launch(isa, kernel) };
+        });
+
+    let mut output = Tensor::uninit(q.shape(), DType::F32, q.device())?;
+    for (row, output) in output.f32s_mut().chunks_exact_mut(head_dim).enumerate() {
+        let (selector, member) = (row / members, row % members);
+        let parts = (first_part[selector]..first_part[selector + 1]).map(|part| part * members + member);
+        merge(parts.map(|i| (states[i], &outputs[i * width..][..head_dim])), output);
+    }
+    Ok(output)
+}
+
+/// Joins parts of one query's attention.
+fn merge<'a>(parts: impl Iterator<Item = (QueryState, &'a [f32])> + Clone, output: &mut [f32]) {
+    let max = parts.clone().fold(f32::NEG_INFINITY, |max, (state, _)| max.max(state.max));
+    let mut sum = 0.0;
+    output.fill(0.0);
+    for (state, part) in parts {
+        let factor = (state.max - max).exp2();
+        sum += factor * state.sum;
+        output.iter_mut().zip(part).for_each(|(to, x)| *to += factor * x);
+    }
+    if sum > 0.0 {
+        output.iter_mut().for_each(|to| *to /= sum);
+    }
+}
+
+/// The attention of `members` queries over one part.
+struct ReadPart<'a, T> {
+    host: HostKv<'a>,
+    lane: usize,
+    part: Part,
+    reads: Reads<'a>,
+    head_dim: usize,
+    /// [members, width], scaled.
+    queries: &'a [f32],
+    /// [members, width].
+    outputs: &'a mut [f32],
+    states: &'a mut [QueryState],
+    element: std::marker::PhantomData<T>,
+}
+
+impl<T: LoadLanes> Kernel for ReadPart<'_, T> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(mut self) {
+        // SAFETY: `head_dim` fits the number of vectors.
+        unsafe {
+            match self.head_dim.div_ceil(LANES) {
+                1 => self.read::<L, 1>(),
+                2 => self.read::<L, 2>(),
+                3 => self.read::<L, 3>(),
+                4 => self.read::<L, 4>(),
+                5 | 6 => self.read::<L, 6>(),
+                7 | 8 => self.read::<L, 8>(),
+                _ => self.read::<L, MAX_VECTORS>(),
+            }
+        }
+    }
+}
+
+impl<T: LoadLanes> ReadPart<'_, T> {
+    #[inline(always)]
+    unsafe fn read<L: Lanes, const N: usize>(&mut self) {
+        let len = self.host.len(self.lane);
+        match self.reads {
+            // SAFETY: passed on from the caller, here and below.
+            Reads::All => unsafe { self.read_rows::<L, N>(self.part.start, self.part.end) },
+            Reads::Blocks { selection, block } => {
+                for &b in &selection.row(self.part.selector)[self.part.start..self.part.end] {
+                    let start = usize::try_from(b).map_or(len, |b| b * block);
+                    // SAFETY: as above.
+                    unsafe { self.read_rows::<L, N>(start, (start + block).min(len)) }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn read_rows<L: Lanes, const N: usize>(&mut self, start: usize, end: usize) {
+        let width = padded(self.head_dim);
+        for (row, rows) in page_runs(start, end) {
+            let (keys, values) = self.host.rows::<T>(self.lane, row, rows);
+            for (member, state) in self.states.iter_mut().enumerate() {
+                let run = Run { keys, values, rows, head_dim: self.head_dim };
+                let query = &self.queries[member * width..][..width];
+                let output = &mut self.outputs[member * width..][..width];
+                // SAFETY: the run has `rows` keys and values of `head_dim` elements.
+                unsafe { run.attend::<L, N>(query, output, state) }
+            }
+        }
+    }
+}
+
+/// Consecutive rows of one page.
+struct Run<'a, T> {
+    keys: &'a [T],
+    values: &'a [T],
+    rows: usize,
+    head_dim: usize,
+}
+
+impl<T: LoadLanes> Run<'_, T> {
+    /// Vector `c` of the row that starts at `row`; beyond the row's end it is zero.
+    #[inline(always)]
+    unsafe fn vector<L: Lanes>(&self, row: *const T, c: usize) -> L::V {
+        let at = row.wrapping_add(c * LANES);
+        let left = self.head_dim.saturating_sub(c * LANES);
+        // SAFETY: at most the row's own elements are read.
+        unsafe { if left >= LANES { T::load::<L>(at) } else { T::load_first::<L>(at, left) } }
+    }
+
+    /// Adds the run to one query's softmax.
+    #[inline(always)]
+    unsafe fn attend<L: Lanes, const N: usize>(
+        &self,
+        query: &[f32],
+        output: &mut [f32],
+        state: &mut QueryState,
+    ) {
+        let vectors = query.len() / LANES;
+        let mut scores = [f32::NEG_INFINITY; PAGE_LEN];
+        // SAFETY: queries and outputs are padded to whole vectors; rows lie in the run.
+        unsafe {
+            let mut q = [L::splat(0.0); N];
+            for (c, q) in q.iter_mut().enumerate().take(vectors) {
+                *q = L::load(query.as_ptr().add(c * LANES));
+            }
+            for (j, score) in scores.iter_mut().enumerate().take(self.rows) {
+                let key = self.keys.as_ptr().add(j * self.head_dim);
+                let mut sum = L::mul(q[0], self.vector::<L>(key, 0));
+                for c in 1..N {
+                    sum = L::mul_add(q[c], self.vector::<L>(key, c), sum);
+                }
+                *score = L::sum(sum);
+            }
+
+            let used = self.rows.next_multiple_of(LANES);
+            let mut max = L::splat(state.max);
+            for v in (0..used).step_by(LANES) {
+                max = L::max(max, L::load(scores.as_ptr().add(v)));
+            }
+            let max = L::largest(max);
+            let mut factor = [0.0; LANES];
+            L::store(factor.as_mut_ptr(), L::exp2(L::splat(state.max - max)));
+            let mut sum = L::splat(0.0);
+            for v in (0..used).step_by(LANES) {
+                let at = scores.as_mut_ptr().add(v);
+                let p = L::exp2(L::sub(L::load(at), L::splat(max)));
+                L::store(at, p);
+                sum = L::add(sum, p);
+            }
+            *state = QueryState { max, sum: state.sum * factor[0] + L::sum(sum) };
+
+            let factor = L::splat(factor[0]);
+            let mut sums = [L::splat(0.0); N];
+            for (c, sum) in sums.iter_mut().enumerate().take(vectors) {
+                *sum = L::mul(factor, L::load(output.as_ptr().add(c * LANES)));
+            }
+            for (j, score) in scores.iter().enumerate().take(self.rows) {
+                let value = self.values.as_ptr().add(j * self.head_dim);
+                let p = L::broadcast(score);
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    *sum = L::mul_add(p, self.vector::<L>(value, c), *sum);
+                }
+            }
+            for (c, sum) in sums.iter().enumerate().take(vectors) {
+                L::store(output.as_mut_ptr().add(c * LANES), *sum);
+            }
+        }
+    }
+}
