@@ -17,6 +17,9 @@ const POOLED_BYTES: usize = 64 << 10;
 /// The pool keeps at most this much unused memory.
 const RETAINED_BYTES: usize = 1 << 30;
 
+/// Blocks from this size on ask for huge pages: fewer faults and address translations.
+const HUGE_BYTES: usize = 4 << 20;
+
 const ALIGNMENT: usize = 64;
 
 /// Host memory of a tensor.
@@ -117,6 +120,8 @@ impl fmt::Debug for CpuBuffer {
 struct Block {
     start: NonNull<u8>,
     bytes: usize,
+    // Owner of the memory, if it does not come from the allocator.
+    map: Option<memmap2::MmapMut>,
 }
 
 // SAFETY: a block owns its memory, like a `Vec<u8>`.
@@ -125,7 +130,7 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    const EMPTY: Self = Self { start: NonNull::<Line>::dangling().cast(), bytes: 0 };
+    const EMPTY: Self = Self { start: NonNull::<Line>::dangling().cast(), bytes: 0, map: None };
 
     fn layout(bytes: usize) -> Layout {
         Layout::from_size_align(bytes, ALIGNMENT).expect("a buffer below isize::MAX bytes")
@@ -135,17 +140,31 @@ impl Block {
         if bytes == 0 {
             return Self::EMPTY;
         }
+        if bytes >= HUGE_BYTES
+            && let Some(block) = Self::map(bytes)
+        {
+            return block;
+        }
         let layout = Self::layout(bytes);
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
-        Self { start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)), bytes }
+        Self { start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)), bytes, map: None }
+    }
+
+    /// Memory from the operating system, which aligns it to its pages.
+    fn map(bytes: usize) -> Option<Self> {
+        let mut map = memmap2::MmapMut::map_anon(bytes).ok()?;
+        // Only a wish: kernels without huge pages refuse it.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Some(Self { start: NonNull::new(map.as_mut_ptr())?, bytes, map: Some(map) })
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            // SAFETY: allocated by `allocate` with this layout and dropped once.
+        if self.bytes > 0 && self.map.is_none() {
+            // SAFETY: without a map, allocated by `allocate` with this layout and dropped once.
             unsafe { dealloc(self.start.as_ptr(), Self::layout(self.bytes)) }
         }
     }

@@ -155,7 +155,8 @@ fn map(op: &'static str, x: &Tensor, f: fn(Isa, &[f32], &mut [f32])) -> Result<T
 
 fn zip(op: &'static str, a: &Tensor, b: &Tensor, f: fn(Isa, &[f32], &[f32], &mut [f32])) -> Result<Tensor> {
     let mut out = Tensor::uninit(a.shape(), DType::F32, &Device::Cpu)?;
-    (Rows::new(op, a)?, Rows::new(op, b)?);
+    Rows::new(op, a)?;
+    Rows::new(op, b)?;
     let (isa, piece, a, b) = (Isa::current(), rows_per_chunk(1), a.f32s(), b.f32s());
     for_chunks(out.f32s_mut(), piece, |i, out| {
         let range = i * piece..i * piece + out.len();

@@ -91,10 +91,11 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
     const int head = kv_head * heads_per_kv + iteration / tiles;
     const int query0 = first_query + iteration % tiles * QUERY_BLOCK;
     const size_t offset = (size_t)sequence * n.queries * q_stride + (size_t)head * n.head_dim;
-    auto row_of = [&](int r) { return query0 + r < n.queries ? query0 + r : -1; };
     const u32 q_tile = query_tiles + stage * 2 * QUERY_BYTES;
-    load_rows<HD, QUERY_BLOCK, BACKWARD_THREADS>(q_tile, q_all + offset, q_stride, n.head_dim, row_of);
-    load_rows<HD, QUERY_BLOCK, BACKWARD_THREADS>(q_tile + QUERY_BYTES, do_all + offset, q_stride, n.head_dim, row_of);
+    load_stepped_rows<HD, QUERY_BLOCK, BACKWARD_THREADS>(q_tile, q_all + offset, q_stride, n.head_dim, query0, 1,
+                                                         n.queries - query0);
+    load_stepped_rows<HD, QUERY_BLOCK, BACKWARD_THREADS>(q_tile + QUERY_BYTES, do_all + offset, q_stride, n.head_dim,
+                                                         query0, 1, n.queries - query0);
     if (threadIdx.x < QUERY_BLOCK) {
       const int query = query0 + threadIdx.x;
       const size_t at = ((size_t)sequence * n.heads + head) * n.queries + query;
@@ -171,9 +172,18 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
       }
     }
 
-    // p = exp(s - lse), ds = p (dp - D), as pairs of bf16 in the layout of an A operand.
     const int position0 = past + query0;
-    const bool masked = DILATED || block.start + KEY_BLOCK - 1 > position0;
+    if (DILATED || block.start + KEY_BLOCK - 1 > position0) {
+#pragma unroll
+      for (int j = 0; j < Q_TILES; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const int position = position0 + j * 8 + pair * 2 + (i & 1);
+          if (position < keys[i >> 1] || position > last[i >> 1]) s[j][i] = minus_infinity();
+        }
+    }
+
+    // p = exp(s - lse), ds = p (dp - D), as pairs of bf16 in the layout of an A operand.
     u32 p[Q_TILES][2], ds[Q_TILES][2];
 #pragma unroll
     for (int j = 0; j < Q_TILES; j++) {
@@ -181,12 +191,7 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
       const float2 l = *(const float2*)(lse2 + column), d = *(const float2*)(delta + column);
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        float p0 = exp2_fast(s[j][2 * r] * scale2 - l.x), p1 = exp2_fast(s[j][2 * r + 1] * scale2 - l.y);
-        if (masked) {
-          const int position = position0 + column;
-          if (position < keys[r] || position > last[r]) p0 = 0.f;
-          if (position + 1 < keys[r] || position + 1 > last[r]) p1 = 0.f;
-        }
+        const float p0 = exp2_fast(s[j][2 * r] * scale2 - l.x), p1 = exp2_fast(s[j][2 * r + 1] * scale2 - l.y);
         p[j][r] = pack(p0, p1);
         ds[j][r] = pack(p0 * (dp[j][2 * r] - d.x), p1 * (dp[j][2 * r + 1] - d.y));
         store_shared(chunk_at<QUERY_BLOCK>(ds_tile, warp * 16 + r * 8 + group, j) + pair * 4, ds[j][r]);

@@ -81,7 +81,7 @@ struct DilatedPolicy {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(FORWARD_THREADS)
+extern "C" __global__ void __launch_bounds__(FORWARD_THREADS, FORWARD_BLOCKS)
     attention_forward_causal(const u16* q, const u16* k, const u16* v, u16* output, float* lse, const AttentionSizes n) {
   extern __shared__ __align__(1024) unsigned char attention_shared[];
   // Long rows first.
@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(FORWARD_THREADS)
                           CausalPolicy(n, gridDim.x - 1 - blockIdx.x));
 }
 
-extern "C" __global__ void __launch_bounds__(FORWARD_THREADS)
+extern "C" __global__ void __launch_bounds__(FORWARD_THREADS, FORWARD_BLOCKS)
     attention_forward_dilated(const u16* q, const u16* k, const u16* v, u16* output, float* lse, const AttentionSizes n) {
   extern __shared__ __align__(1024) unsigned char attention_shared[];
   attention_forward_block({q, k, v, output, lse}, n, shared_address(attention_shared),

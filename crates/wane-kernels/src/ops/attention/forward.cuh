@@ -9,6 +9,8 @@ constexpr int HD = HEAD_DIM;
 constexpr int QUERY_ROWS = 128;
 constexpr int KEY_ROWS = 64;
 constexpr int FORWARD_THREADS = 128;
+// Blocks of a multiprocessor that the registers are rationed for, at the price of a few spills.
+constexpr int FORWARD_BLOCKS = HD <= 32 ? 4 : HD <= 64 ? 3 : 2;
 // m16 tiles of a warp, n8 tiles of the scores, n8 tiles of the output, k16 steps over the head.
 constexpr int M_TILES = 2;
 constexpr int S_TILES = KEY_ROWS / 8;
@@ -47,14 +49,13 @@ DEVICE void attention_forward_block(const ForwardTensors x, const AttentionSizes
   const u32 q_tile = shared, kv_tiles = shared + QUERY_ROWS * HD * 2;
 
   auto load_keys = [&](const KeyTile& tile, int stage) {
-    auto row_of = [&](int r) { return r < tile.count ? tile.first + r * tile.stride : -1; };
-    load_rows<HD, KEY_ROWS, FORWARD_THREADS>(kv_tiles + stage * 2 * KEY_TILE_BYTES, k, kv_stride, n.head_dim, row_of);
-    load_rows<HD, KEY_ROWS, FORWARD_THREADS>(kv_tiles + stage * 2 * KEY_TILE_BYTES + KEY_TILE_BYTES, v, kv_stride,
-                                             n.head_dim, row_of);
+    const u32 to = kv_tiles + stage * 2 * KEY_TILE_BYTES;
+    load_stepped_rows<HD, KEY_ROWS, FORWARD_THREADS>(to, k, kv_stride, n.head_dim, tile.first, tile.stride, tile.count);
+    load_stepped_rows<HD, KEY_ROWS, FORWARD_THREADS>(to + KEY_TILE_BYTES, v, kv_stride, n.head_dim, tile.first,
+                                                     tile.stride, tile.count);
   };
 
-  load_rows<HD, QUERY_ROWS, FORWARD_THREADS>(q_tile, q, q_stride, n.head_dim,
-                                             [&](int r) { return query0 + r < n.queries ? query0 + r : -1; });
+  load_stepped_rows<HD, QUERY_ROWS, FORWARD_THREADS>(q_tile, q, q_stride, n.head_dim, query0, 1, n.queries - query0);
   int index = policy.next(0);
   KeyTile tile = policy.tile(index);
   if (index < policy.tiles) load_keys(tile, 0);

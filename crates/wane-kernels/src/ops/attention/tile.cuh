@@ -84,3 +84,26 @@ DEVICE void load_rows(u32 tile, const u16* source, size_t stride, int head_dim, 
     copy_async(chunk_at<D>(tile, r, c), source + (inside ? (size_t)row * stride + c * 8 : 0), inside ? 16 : 0);
   }
 }
+
+// The same for rows first, first + step, ..., of which `count` exist: one pointer per thread moves along.
+template <int D, int ROWS, int THREADS>
+DEVICE void load_stepped_rows(u32 tile, const u16* source, size_t stride, int head_dim, int first, int step, int count) {
+  constexpr int CHUNKS = D / 8, ROUND_ROWS = THREADS / CHUNKS;
+  if constexpr (THREADS % CHUNKS == 0 && ROUND_ROWS % 8 == 0) {
+    static_assert(ROWS % ROUND_ROWS == 0, "whole rounds");
+    const int row = threadIdx.x / CHUNKS, c = threadIdx.x % CHUNKS;
+    // Rows of a round are a multiple of 8 apart, so the swizzle of a thread does not change.
+    const u32 to = chunk_at<D>(tile, row, c);
+    const u16* from = source + (size_t)(first + row * step) * stride + c * 8;
+    const size_t advance = (size_t)step * stride * ROUND_ROWS;
+    const int rows = c * 8 < head_dim ? count - row : 0;
+#pragma unroll
+    for (int round = 0; round < ROWS / ROUND_ROWS; round++) {
+      const bool inside = round * ROUND_ROWS < rows;
+      copy_async(to + round * ROUND_ROWS * (D * 2), inside ? from : source, inside ? 16 : 0);
+      from += advance;
+    }
+  } else {
+    load_rows<D, ROWS, THREADS>(tile, source, stride, head_dim, [&](int r) { return r < count ? first + r * step : -1; });
+  }
+}

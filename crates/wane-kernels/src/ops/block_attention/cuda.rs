@@ -135,7 +135,8 @@ pub(super) fn decode(
     let group = (1..=8).rev().find(|g| shared_by.is_multiple_of(*g)).unwrap_or(1);
     let items = sequences * heads / group;
     let (split_rows, splits) = splits(items, rows, device.multiprocessors());
-    if splits > 65_535 {
+    // The merge keeps a weight per split in shared memory.
+    if splits > 8192 {
         return Err(Error::unsupported(OP, format!("{rows} rows on cuda")));
     }
     let output = Tensor::uninit(q.shape(), DType::BF16, q.device())?;
@@ -181,7 +182,7 @@ pub(super) fn decode(
         device.launch(
             &module,
             "block_attention_combine",
-            Launch::new(sequences * heads, 128),
+            Launch::new(sequences * heads, 128).shared(splits * size_of::<f32>()),
             args![
                 address(&partial)?,
                 address(&statistics)?,

@@ -223,19 +223,32 @@ extern "C" __global__ void __launch_bounds__(DECODE_WARPS * 32)
   }
 }
 
-// Merges the splits of a (sequence, head) to a block; a thread to a column.
+// Merges the splits of a (sequence, head): one block, a thread to a column; `splits` floats of shared memory.
 extern "C" __global__ void __launch_bounds__(128)
     block_attention_combine(const float* partial, const float* statistics, u16* output, int splits, int head_dim) {
+  extern __shared__ __align__(1024) unsigned char attention_shared[];
+  float* weights = (float*)attention_shared;
   const size_t row = blockIdx.x;
   const float* stats = statistics + row * splits * 2;
+  const int lane = threadIdx.x & 31;
+  // Every warp for itself, so that one barrier is enough.
   float most = minus_infinity(), total = 0.f;
-  for (int s = 0; s < splits; s++) most = fmaxf(most, stats[s * 2]);
+  for (int s = lane; s < splits; s += 32) most = fmaxf(most, stats[s * 2]);
+#pragma unroll
+  for (int offset = 16; offset; offset >>= 1) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, offset));
   const float base = most == minus_infinity() ? 0.f : most;
-  for (int s = 0; s < splits; s++) total += exp2_fast(stats[s * 2] - base) * stats[s * 2 + 1];
+  for (int s = lane; s < splits; s += 32) total += exp2_fast(stats[s * 2] - base) * stats[s * 2 + 1];
+#pragma unroll
+  for (int offset = 16; offset; offset >>= 1) total += __shfl_xor_sync(0xffffffffu, total, offset);
+  const float inverse = total > 0.f ? 1.f / total : 0.f;
+  if (threadIdx.x < 32)
+    for (int s = lane; s < splits; s += 32) weights[s] = exp2_fast(stats[s * 2] - base) * inverse;
+  __syncthreads();
   for (int column = threadIdx.x; column < head_dim; column += 128) {
+    const float* values = partial + row * splits * head_dim + column;
     float value = 0.f;
-    for (int s = 0; s < splits; s++)
-      value += exp2_fast(stats[s * 2] - base) * partial[(row * splits + s) * head_dim + column];
-    output[row * head_dim + column] = (u16)pack(total > 0.f ? value / total : 0.f, 0.f);
+#pragma unroll 8
+    for (int s = 0; s < splits; s++) value = fmaf(weights[s], values[(size_t)s * head_dim], value);
+    output[row * head_dim + column] = (u16)pack(value, 0.f);
   }
 }

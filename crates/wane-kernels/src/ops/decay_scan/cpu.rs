@@ -11,8 +11,9 @@ use crate::cpu::rows::SharedColumns;
 use crate::cpu::{Isa, Rows, RowsMut, multiversion};
 use crate::{Cols, ColsMut, DType, Device, Result, Tensor};
 
-/// Channels of a task: enough to hide the latency of the recurrence.
-const LANES: usize = 64;
+/// Channels of a task: enough to hide the latency of the recurrence, few enough that three
+/// heads of 64 keep several threads busy.
+const LANES: usize = 32;
 
 /// Below this many gates the tasks run on the calling thread.
 const SERIAL: usize = 8 << 10;
@@ -180,7 +181,7 @@ fn backward_lanes<const N: usize>(
         };
         let gate: [f32; N] = part(operands.gates, i).map(sigmoid);
         let mut dgate = [0.0f32; N];
-        for side in 0..2 {
+        for (side, carry) in carry.iter_mut().enumerate() {
             let (dy, x) = (part(operands.dout[side], i), part(operands.x[side], i));
             let previous = match (t, operands.initial) {
                 (1.., _) => part(operands.scanned[side], i - 1),
@@ -189,10 +190,10 @@ fn backward_lanes<const N: usize>(
             };
             let mut dx = [0.0f32; N];
             for c in 0..N {
-                let a = dy[c] + carry[side][c];
+                let a = dy[c] + carry[c];
                 dx[c] = (1.0 - gate[c]) * a;
                 dgate[c] += a * (previous[c] - x[c]);
-                carry[side][c] = gate[c] * a;
+                carry[c] = gate[c] * a;
             }
             // SAFETY: this task alone touches these channels of this sequence.
             unsafe { grads.row(i, side * width + task.first, N).copy_from_slice(&dx) };

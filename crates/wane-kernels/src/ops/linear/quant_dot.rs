@@ -10,7 +10,7 @@ use half::f16;
 
 use crate::QuantKind;
 use crate::cpu::quant::{half_at, q4_k_scale};
-use crate::cpu::{Isa, Rows};
+use crate::cpu::{Isa, Rows, multiversion};
 
 /// Activations of one product, rounded to 8 bits.
 pub(super) struct QuantRows {
@@ -97,7 +97,7 @@ impl QuantRows {
             // SAFETY: `Isa::Avx512` says that the processor has these instructions.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { super::quant_dot_avx512::dot(self.kind, w, x) },
-            _ => x.map(|x| dot_portable(self.kind, w, x)),
+            _ => x.map(|x| dot_plain(isa, self.kind, w, x)),
         };
         sums[first..first + N].copy_from_slice(&products);
         N
@@ -146,34 +146,39 @@ fn through_f16(x: f32) -> f32 {
     f16::from_f32(x).to_f32()
 }
 
-/// One dot product in plain code.
-fn dot_portable(kind: QuantKind, w: &[u8], x: QuantRow<'_>) -> f32 {
-    let (block, bytes) = kind.block();
-    let mut total = 0.0;
-    for (i, w) in w.chunks_exact(bytes).enumerate() {
-        let (q, [d, s]) = (&x.quants[i * block..][..block], x.scales[i]);
-        total += match kind {
-            QuantKind::Q8_0 => half_at(w, 0) * d * dot_q8(&w[2..], q) as f32,
-            QuantKind::Q4_0 => half_at(w, 0) * d * (dot_q4(&w[2..], q) + x.offsets[i]) as f32,
-            QuantKind::Q4_1 => half_at(w, 0) * d * dot_q4(&w[4..], q) as f32 + half_at(w, 2) * s,
-            QuantKind::Q4K => dot_q4_k(w, q, &x.sums[i * 16..][..16], d),
-            QuantKind::Q6K => half_at(w, 208) * d * dot_q6_k(w, q) as f32,
-        };
+multiversion! {
+    /// One dot product in plain code.
+    fn dot_plain(kind: QuantKind, w: &[u8], x: QuantRow<'_>) -> f32 {
+        let (block, bytes) = kind.block();
+        let mut total = 0.0;
+        for (i, w) in w.chunks_exact(bytes).enumerate() {
+            let (q, [d, s]) = (&x.quants[i * block..][..block], x.scales[i]);
+            total += match kind {
+                QuantKind::Q8_0 => half_at(w, 0) * d * dot_q8(&w[2..], q) as f32,
+                QuantKind::Q4_0 => half_at(w, 0) * d * (dot_q4(&w[2..], q) + x.offsets[i]) as f32,
+                QuantKind::Q4_1 => half_at(w, 0) * d * dot_q4(&w[4..], q) as f32 + half_at(w, 2) * s,
+                QuantKind::Q4K => dot_q4_k(w, q, &x.sums[i * 16..][..16], d),
+                QuantKind::Q6K => half_at(w, 208) * d * dot_q6_k(w, q) as f32,
+            };
+        }
+        total
     }
-    total
 }
 
+#[inline(always)]
 fn dot_q8(w: &[u8], q: &[i8]) -> i32 {
     w.iter().zip(q).map(|(&w, &q)| i32::from(w as i8) * i32::from(q)).sum()
 }
 
 /// Low half bytes against the first half of `q`, high ones against the second.
+#[inline(always)]
 fn dot_q4(w: &[u8], q: &[i8]) -> i32 {
     let (low, high) = q.split_at(w.len());
     let pairs = w.iter().zip(low.iter().zip(high));
     pairs.map(|(&w, (&l, &h))| i32::from(w & 15) * i32::from(l) + i32::from(w >> 4) * i32::from(h)).sum()
 }
 
+#[inline(always)]
 fn dot_q4_k(w: &[u8], q: &[i8], sums: &[i16], d: f32) -> f32 {
     let (mut total, mut minima) = (0, 0);
     for i in 0..8 {
@@ -188,6 +193,7 @@ fn dot_q4_k(w: &[u8], q: &[i8], sums: &[i16], d: f32) -> f32 {
     half_at(w, 0) * d * total as f32 - half_at(w, 2) * d * minima as f32
 }
 
+#[inline(always)]
 fn dot_q6_k(w: &[u8], q: &[i8]) -> i32 {
     let mut total = 0;
     for (i, q) in q.chunks_exact(16).enumerate() {

@@ -85,7 +85,6 @@ pub(super) fn backward(
 
 multiversion! {
     // dx = s w dy - x s^3 mean(w dy x), with s the inverse root mean square.
-    #[expect(clippy::too_many_arguments, reason = "a row of every operand")]
     fn backward_row(
         dy: &[f32], x: &[f32], weight: &[f32], eps: f32, dx: &mut [f32], dweight: &mut [f32],
     ) {

@@ -5,6 +5,8 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
+
 use crate::{DType, Device, Error, Result, Tensor};
 
 /// The index of the largest logit of each row (the lowest index on ties): I32 [rows].
@@ -40,44 +42,64 @@ pub fn sample(logits: &[f32], params: SamplingParams, uniform: f64) -> usize {
     if params.temperature <= 0.0 || params.top_k == 1 {
         return argmax_row(logits);
     }
-    let mut ranked: Vec<usize> = (0..logits.len()).filter(|&i| !logits[i].is_nan()).collect();
+    let mut tokens: Vec<usize> = (0..logits.len()).filter(|&i| !logits[i].is_nan()).collect();
     let by_rank = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
-    if params.top_k > 0 && params.top_k < ranked.len() {
-        ranked.select_nth_unstable_by(params.top_k - 1, by_rank);
-        ranked.truncate(params.top_k);
+    if params.top_k > 0 && params.top_k < tokens.len() {
+        tokens.select_nth_unstable_by(params.top_k - 1, by_rank);
+        tokens.truncate(params.top_k);
+        tokens.sort_unstable();
     }
-    ranked.sort_unstable_by(by_rank);
-    let Some(&best) = ranked.first() else { return 0 };
+    let Some(&best) = tokens.iter().min_by(|a, b| by_rank(a, b)) else { return 0 };
     let temperature = f64::from(params.temperature);
     let mass = |i: usize| {
         let below = f64::from(logits[i]) - f64::from(logits[best]);
         // Infinite logits that are equal differ by NaN: they share the mass.
         if below.is_nan() { 1.0 } else { (below / temperature).exp() }
     };
-    let masses: Vec<f64> = ranked.iter().map(|&i| mass(i)).collect();
-    let total: f64 = masses.iter().sum();
-    let kept = prefix_with_mass(&masses, total * f64::from(params.top_p));
-    let target = uniform * masses[..kept].iter().sum::<f64>();
-    let mut sum = 0.0;
-    for (&i, mass) in ranked.iter().zip(&masses[..kept]) {
-        sum += mass;
-        if target < sum {
-            return i;
+    let total: f64 = tokens.iter().map(|&i| mass(i)).sum();
+
+    // Ranks are made as far as they are needed: the mass is mostly in the first few.
+    let mut ranks = Ranks { tokens, sorted: 0 };
+    let wanted = total * f64::from(params.top_p);
+    let (mut kept, mut kept_mass) = (0, 0.0);
+    while kept == 0 || (kept_mass < wanted && kept < ranks.tokens.len()) {
+        kept_mass += mass(ranks.get(kept, by_rank));
+        kept += 1;
+        if params.top_p >= 1.0 {
+            (kept, kept_mass) = (ranks.tokens.len(), total);
         }
     }
-    ranked[kept - 1]
+    let (target, mut sum) = (uniform * kept_mass, 0.0);
+    for rank in 0..kept {
+        let token = ranks.get(rank, by_rank);
+        sum += mass(token);
+        if target < sum {
+            return token;
+        }
+    }
+    ranks.get(kept - 1, by_rank)
 }
 
-/// Length of the shortest prefix whose sum reaches `wanted`; at least 1.
-fn prefix_with_mass(masses: &[f64], wanted: f64) -> usize {
-    let mut sum = 0.0;
-    for (i, mass) in masses.iter().enumerate() {
-        sum += mass;
-        if sum >= wanted {
-            return i + 1;
+/// Tokens of which a growing prefix is sorted.
+struct Ranks {
+    tokens: Vec<usize>,
+    sorted: usize,
+}
+
+impl Ranks {
+    fn get(&mut self, rank: usize, order: impl Fn(&usize, &usize) -> Ordering + Copy) -> usize {
+        while rank >= self.sorted {
+            let next = (4 * self.sorted).max(64).min(self.tokens.len());
+            let rest = &mut self.tokens[self.sorted..];
+            let count = next - self.sorted;
+            if count < rest.len() {
+                rest.select_nth_unstable_by(count, order);
+            }
+            rest[..count].sort_unstable_by(order);
+            self.sorted = next;
         }
+        self.tokens[rank]
     }
-    masses.len()
 }
 
 /// The lowest index of the largest value; NaN counts as the smallest.

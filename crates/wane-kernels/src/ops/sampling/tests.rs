@@ -52,3 +52,25 @@ fn nan_and_infinite_logits_are_survived() {
     assert_eq!(sample(&[0.0, f32::INFINITY, 1.0], ALL, 0.999), 1);
     assert_eq!(sample(&[f32::NAN; 2], ALL, 0.5), 0);
 }
+
+#[test]
+fn a_large_vocabulary_is_drawn_like_a_sorted_one() {
+    let logits: Vec<f32> = crate::testing::noise(5000, 1).iter().map(|x| 2.0 * x).collect();
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+    let masses: Vec<f64> = order.iter().map(|&i| f64::from(logits[i]).exp()).collect();
+    let total: f64 = masses.iter().sum();
+    for (top_p, uniform) in [(1.0, 0.001), (1.0, 0.5), (1.0, 0.9), (0.5, 0.3), (0.9, 0.99)] {
+        let prefix = |wanted: f64| {
+            let mut sum = 0.0;
+            masses.iter().position(|mass| {
+                sum += mass;
+                sum >= wanted
+            })
+        };
+        let kept = prefix(total * f64::from(top_p)).unwrap_or(masses.len() - 1) + 1;
+        let mass: f64 = masses[..kept].iter().sum();
+        let want = order[prefix(uniform * mass).unwrap()];
+        assert_eq!(sample(&logits, SamplingParams { top_p, ..ALL }, uniform), want, "{top_p} {uniform}");
+    }
+}
