@@ -8,9 +8,12 @@ pub(crate) mod floats;
 pub(crate) mod forward;
 pub(crate) mod lanes;
 pub(crate) mod pack;
+pub(crate) mod scores;
 pub(crate) mod shared;
 pub(crate) mod softmax;
 pub(crate) mod source;
+#[cfg(test)]
+mod tests;
 
 use super::{Attended, AttentionDims, AttentionGrads, AttentionSaved};
 use crate::cpu::Isa;
@@ -30,7 +33,10 @@ pub(super) fn backward(
     dims: AttentionDims,
 ) -> Result<AttentionGrads> {
     let attended = saved.attended;
-    expect_f32("attention::backward", &[doutput, saved.q, saved.k, saved.v, &attended.output, &attended.lse])?;
+    expect_f32(
+        "attention::backward",
+        &[doutput, saved.q, saved.k, saved.v, &attended.output, &attended.lse],
+    )?;
     backward::backward(Isa::current(), doutput, saved, dims)
 }
 

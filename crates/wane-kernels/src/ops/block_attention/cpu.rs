@@ -2,12 +2,14 @@
 
 mod decode;
 mod prefill;
+#[cfg(test)]
+mod tests;
 
 use super::Reads;
+use crate::cpu::Isa;
 use crate::kv::{Element, with_element};
 use crate::ops::attention::AttentionDims;
 use crate::ops::attention::cpu::expect_f32;
-use crate::cpu::Isa;
 use crate::{KvView, Result, Selection, Tensor};
 
 pub(super) fn prefill(

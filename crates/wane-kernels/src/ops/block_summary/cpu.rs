@@ -1,10 +1,25 @@
 //! Block summaries and their scores on the CPU.
 
+mod quest;
+#[cfg(test)]
+mod tests;
+
 use rayon::prelude::*;
 
 use super::GroupReduce;
+use crate::cpu::Isa;
 use crate::kv::{Element, HostKv, page_runs, with_element};
+use crate::ops::attention::cpu::expect_f32;
+use crate::ops::attention::cpu::floats::Floats;
+use crate::ops::attention::cpu::lanes::launch;
+use crate::ops::attention::cpu::pack::{HeadRows, Layout, Packed, TILE, pack_row, padded};
+use crate::ops::attention::cpu::scores::Scores;
+use crate::ops::attention::cpu::shared::Shared;
+use crate::ops::attention::cpu::softmax::STRIP;
 use crate::{DType, Error, KvView, Result, Tensor};
+
+/// Queries of a task of [`mean_scores`]; a multiple of [`STRIP`].
+const TASK_QUERIES: usize = 96;
 
 pub(super) fn update_min_max(
     kv: KvView<'_>,
@@ -29,8 +44,14 @@ pub(super) fn update_min_max(
     with_element!(kv.dtype, "block_summary::update_min_max", T => {
         summary.f32s_mut().par_chunks_mut(lane_len).enumerate().for_each(|(lane, summary)| {
             let len = host.len(lane);
-            for b in from[lane] / block..len.div_ceil(block) {
-                let (min, max) = summary[b * 2 * head_dim..][..2 * head_dim].split_at_mut(head_dim);
+            let (first, end) = (from[lane] / block, len.div_ceil(block));
+            if first >= end {
+                return;
+            }
+            let new = &mut summary[first * 2 * head_dim..end * 2 * head_dim];
+            new.par_chunks_exact_mut(2 * head_dim).with_min_len(8).enumerate().for_each(|(i, bounds)| {
+                let b = first + i;
+                let (min, max) = bounds.split_at_mut(head_dim);
                 min.fill(f32::INFINITY);
                 max.fill(f32::NEG_INFINITY);
                 for (row, rows) in page_runs(b * block, ((b + 1) * block).min(len)) {
@@ -42,35 +63,15 @@ pub(super) fn update_min_max(
                         }
                     }
                 }
-            }
+            });
         });
         Ok(())
     })
 }
 
 pub(super) fn quest_scores(q: &Tensor, summary: &Tensor, kv: KvView<'_>, block: usize) -> Result<Tensor> {
-    let (head_dim, blocks, heads) = (kv.head_dim, summary.dim(1), q.width() / kv.head_dim);
-    let mut scores = Tensor::uninit(&[kv.sequences() * heads, blocks], DType::F32, q.device())?;
-    let host = HostKv::new(kv);
-    let (queries, summary, group) = (q.f32s(), summary.f32s(), heads / kv.kv_heads);
-    if blocks == 0 {
-        return Ok(scores);
-    }
-    scores.f32s_mut().par_chunks_mut(blocks).enumerate().for_each(|(row, scores)| {
-        let lane = row / heads * kv.kv_heads + row % heads / group;
-        let query = &queries[row * head_dim..][..head_dim];
-        let used = host.len(lane).div_ceil(block).min(blocks);
-        for (b, score) in scores.iter_mut().enumerate() {
-            let bounds = &summary[(lane * blocks + b) * 2 * head_dim..][..2 * head_dim];
-            let (min, max) = bounds.split_at(head_dim);
-            *score = if b < used { upper_bound(query, min, max) } else { f32::NEG_INFINITY };
-        }
-    });
-    Ok(scores)
-}
-
-fn upper_bound(query: &[f32], min: &[f32], max: &[f32]) -> f32 {
-    query.iter().zip(min.iter().zip(max)).map(|(q, (min, max))| (q * min).max(q * max)).sum()
+    expect_f32("block_summary::quest_scores", &[q])?;
+    quest::quest_scores(Isa::current(), q, summary, kv, block)
 }
 
 pub(super) fn block_means(k: &Tensor, kv_heads: usize, block: usize) -> Result<Tensor> {
@@ -98,21 +99,52 @@ pub(super) fn block_means(k: &Tensor, kv_heads: usize, block: usize) -> Result<T
 }
 
 pub(super) fn mean_scores(q: &Tensor, means: &Tensor) -> Result<Tensor> {
+    expect_f32("block_summary::mean_scores", &[q])?;
+    mean_scores_of(Isa::current(), q, means)
+}
+
+fn mean_scores_of(isa: Isa, q: &Tensor, means: &Tensor) -> Result<Tensor> {
     let (kv_heads, blocks, head_dim) = (means.dim(0), means.dim(1), means.dim(2));
     let (queries, heads) = (q.rows(), q.width() / head_dim);
     let mut scores = Tensor::uninit(&[heads * queries, blocks], DType::F32, q.device())?;
     if scores.is_empty() {
         return Ok(scores);
     }
-    let (q, means, group) = (q.f32s(), means.f32s(), heads / kv_heads);
-    scores.f32s_mut().par_chunks_mut(blocks).enumerate().for_each(|(row, scores)| {
-        let (head, i) = (row / queries, row % queries);
-        let query = &q[(i * heads + head) * head_dim..][..head_dim];
-        for (b, score) in scores.iter_mut().enumerate() {
-            let mean = &means[(head / group * blocks + b) * head_dim..][..head_dim];
-            *score = query.iter().zip(mean).map(|(q, m)| q * m).sum();
-        }
+    let (q, means) = (q.f32s(), means.f32s());
+    let packed = Packed::new(Layout::Transposed, [kv_heads, blocks, head_dim], |head, b| {
+        &means[(head * blocks + b) * head_dim..][..head_dim]
     });
+    let (width, stride) = (padded(head_dim), blocks.next_multiple_of(TILE));
+    let tasks: Vec<_> = (0..heads)
+        .flat_map(|head| (0..queries).step_by(TASK_QUERIES).map(move |first| (head, first)))
+        .collect();
+    let shared = Shared::new(scores.f32s_mut());
+    tasks.par_iter().for_each_init(
+        || (Floats::new(TASK_QUERIES * width), Floats::new(TASK_QUERIES * stride)),
+        |(packed_queries, to), &(head, first)| {
+            let rows = TASK_QUERIES.min(queries - first);
+            let strips = rows.next_multiple_of(STRIP);
+            let query = HeadRows::new(q, [heads, head_dim], first, head);
+            for (i, to) in packed_queries.chunks_exact_mut(width).take(strips).enumerate() {
+                pack_row(query.row(i.min(rows - 1)), 1.0, to);
+            }
+            let kernel = Scores {
+                queries: &packed_queries[..strips * width],
+                head_dim,
+                keys: &packed,
+                lane: head / (heads / kv_heads),
+                to,
+                stride,
+            };
+            // SAFETY: `isa` is one this processor has.
+            unsafe { launch(isa, kernel) };
+            // SAFETY: every task has its own head and queries.
+            let scores = unsafe { shared.range((head * queries + first) * blocks, rows * blocks) };
+            for (scores, from) in scores.chunks_exact_mut(blocks).zip(to.chunks_exact(stride)) {
+                scores.copy_from_slice(&from[..blocks]);
+            }
+        },
+    );
     Ok(scores)
 }
 

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::Forced;
+use crate::cpu::{Isa, multiversion};
 use crate::{DType, Error, Result, Selection, Tensor};
 
 pub(super) fn top_k(scores: &Tensor, valid: &Tensor, k: usize, forced: Forced) -> Result<Selection> {
@@ -45,14 +46,18 @@ fn select_row(scores: &[f32], k: usize, forced: Forced, keys: &mut Vec<i32>, ind
     } else if wanted > 0 {
         keys.clear();
         keys.extend(scores[start..end].iter().map(|&score| ordered(score)));
-        let (threshold, mut ties) = threshold(keys, wanted);
-        for (i, &key) in keys.iter().enumerate() {
-            let tie = key == threshold && ties > 0;
-            if key > threshold || tie {
-                ties -= usize::from(tie);
-                write(start + i);
-            }
+        let (threshold, mut ties) = threshold(Isa::current(), keys, wanted);
+        // Without branches, which could not be predicted: unselected entries are overwritten.
+        let mut next = 0;
+        for i in 0..keys.len() {
+            let key = keys[i];
+            let tie = usize::from(key == threshold) & usize::from(ties > 0);
+            ties -= tie;
+            // The keys before `i` have been read: their memory serves for the result.
+            keys[next] = (start + i) as i32;
+            next += usize::from(key > threshold) | tie;
         }
+        keys[..next].iter().for_each(|&index| write(index as usize));
     }
     (end..scores.len()).for_each(&mut write);
     indices[written..].fill(-1);
@@ -68,25 +73,38 @@ fn ordered(score: f32) -> i32 {
     bits ^ ((bits >> 31) as u32 >> 1) as i32
 }
 
-/// The `wanted`-th largest key, and how many of the keys equal to it belong to the selection.
-fn threshold(keys: &[i32], wanted: usize) -> (i32, usize) {
-    let mut threshold = 0u32;
-    for bit in (0..32).rev() {
-        let candidate = threshold | 1 << bit;
-        if count_at_least(keys, signed(candidate)) >= wanted {
-            threshold = candidate;
+multiversion! {
+    /// A threshold above which all keys are selected, and how many of the keys equal to it are.
+    fn threshold(keys: &[i32], wanted: usize) -> (i32, usize) {
+        let mut threshold = 0u32;
+        for bit in (0..32).rev() {
+            let candidate = threshold | 1 << bit;
+            let count = count_at_least(keys, signed(candidate));
+            if count == wanted {
+                // Exactly these: no need to find the smallest of them.
+                return (signed(candidate - 1), 0);
+            }
+            if count > wanted {
+                threshold = candidate;
+            }
         }
+        let threshold = signed(threshold);
+        let above = threshold.checked_add(1).map_or(0, |next| count_at_least(keys, next));
+        (threshold, wanted - above)
     }
-    let threshold = signed(threshold);
-    let above = threshold.checked_add(1).map_or(0, |next| count_at_least(keys, next));
-    (threshold, wanted - above)
 }
 
 /// Undoes the offset that makes unsigned order equal signed order.
+#[inline(always)]
 fn signed(key: u32) -> i32 {
     (key ^ 0x8000_0000) as i32
 }
 
+#[inline(always)]
 fn count_at_least(keys: &[i32], threshold: i32) -> usize {
-    keys.iter().map(|&key| u32::from(key >= threshold)).sum::<u32>() as usize
+    let mut count = 0u32;
+    for &key in keys {
+        count += u32::from(key >= threshold);
+    }
+    count as usize
 }
