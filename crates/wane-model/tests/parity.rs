@@ -1,6 +1,8 @@
 //! The whole model against programs we did not write, on the fixtures that `reference/` makes:
 //! `transformers` for every family, the official RAT+ code for both backbones.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 
 use wane_attention::{DecodeBatch, Plan, SequenceCache};
@@ -148,6 +150,10 @@ fn an_added_memory_that_forgets_at_once_changes_nothing() {
         assert!(out.path().join(file).is_file(), "{file}");
     }
     let ids = &expected.ids("ids")[..40];
-    assert_close(&by_cache(&load(&again), ids, "dense", 7, 23), &expected.f32s("logits")[..40 * 256], "no memory");
+    assert_close(
+        &by_cache(&load(&again), ids, "dense", 7, 23),
+        &expected.f32s("logits")[..40 * 256],
+        "no memory",
+    );
     model.add_memory(GateBias::Constant(0.0)).unwrap_err();
 }

@@ -52,7 +52,8 @@ enum Dtype {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let same = args.source.canonicalize().ok().is_some_and(|source| args.out.canonicalize().ok() == Some(source));
+    let same =
+        args.source.canonicalize().ok().is_some_and(|source| args.out.canonicalize().ok() == Some(source));
     ensure!(!same, "--out is the source itself: give another directory");
     let mut model = checkpoint::open_with(&args.source, args.config.as_deref())?;
     if args.add_memory {

@@ -52,7 +52,8 @@ fn json_is_pythons() {
 
 #[test]
 fn loops_can_be_left() {
-    let source = "{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}";
+    let source =
+        "{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}";
     assert_eq!(render(source, &conversation(), GenerationPrompt::Add).unwrap(), "user");
 }
 

@@ -131,10 +131,7 @@ pub(crate) fn write_weights(path: &Path, weights: &BTreeMap<String, Weight>, dty
         let start = end;
         end += shape.iter().product::<usize>() * dtype.bytes();
         let label = if dtype == SaveDtype::F32 { "F32" } else { "BF16" };
-        header.insert(
-            name.clone(),
-            json!({ "dtype": label, "shape": shape, "data_offsets": [start, end] }),
-        );
+        header.insert(name.clone(), json!({ "dtype": label, "shape": shape, "data_offsets": [start, end] }));
     }
     let mut header = Value::Object(header).to_string();
     // Spaces up to a multiple of 8 keep the data aligned, so that it can be mapped.

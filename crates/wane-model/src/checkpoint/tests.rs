@@ -136,7 +136,8 @@ fn shards_are_found_through_their_index() {
 fn generation_settings_and_templates_are_read() {
     let directory = copy("llama");
     let path = directory.path();
-    std::fs::write(path.join("generation_config.json"), r#"{"eos_token_id": [5, 6], "bos_token_id": 1}"#).unwrap();
+    std::fs::write(path.join("generation_config.json"), r#"{"eos_token_id": [5, 6], "bos_token_id": 1}"#)
+        .unwrap();
     let settings = r#"{"chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}],
         "bos_token": {"content": "<s>"}, "eos_token": "</s>"}"#;
     std::fs::write(path.join("tokenizer_config.json"), settings).unwrap();
@@ -151,7 +152,8 @@ fn generation_settings_and_templates_are_read() {
 
 #[test]
 fn f16_and_f64_become_f32() {
-    let bytes: Vec<u8> = [1.5f32, -2.0, 65504.0].iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
+    let bytes: Vec<u8> =
+        [1.5f32, -2.0, 65504.0].iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
     let tensor = source::SourceTensor::new(source::SourceDtype::F16, vec![3], Arc::new(bytes), 0).unwrap();
     assert_eq!(tensor.weight().unwrap().dense().unwrap().f32s(), [1.5, -2.0, 65504.0]);
     let bytes: Vec<u8> = [0.5f64, 3.0].iter().flat_map(|x| x.to_le_bytes()).collect();

@@ -262,7 +262,10 @@ impl ModelConfig {
             return Err(Error::Invalid(format!("head_dim must be even for rope, got {}", self.head_dim)));
         }
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
-            return Err(Error::Invalid(format!("rms_norm_eps must be at least 0, got {}", self.rms_norm_eps)));
+            return Err(Error::Invalid(format!(
+                "rms_norm_eps must be at least 0, got {}",
+                self.rms_norm_eps
+            )));
         }
         if !(self.rope.theta.is_finite() && self.rope.theta > 1.0) {
             return Err(Error::Invalid(format!("rope_theta must be above 1, got {}", self.rope.theta)));

@@ -42,11 +42,13 @@ fn defaults_are_those_of_the_family() {
 #[test]
 fn both_spellings_of_rope_are_read() {
     let old = with(r#""rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 4}"#).unwrap();
-    let new = with(r#""rope_parameters": {"rope_type": "linear", "rope_theta": 500000.0, "factor": 4.0}"#).unwrap();
+    let new =
+        with(r#""rope_parameters": {"rope_type": "linear", "rope_theta": 500000.0, "factor": 4.0}"#).unwrap();
     assert_eq!(old.rope, new.rope);
     assert_eq!(old.rope, RopeConfig { theta: 5e5, scaling: RopeScaling::Linear { factor: 4.0 } });
     let yarn = with(r#""rope_scaling": {"rope_type": "yarn", "factor": 4.0}"#).unwrap();
-    let RopeScaling::Yarn { attention_factor, original_max_position_embeddings, truncate, .. } = yarn.rope.scaling
+    let RopeScaling::Yarn { attention_factor, original_max_position_embeddings, truncate, .. } =
+        yarn.rope.scaling
     else {
         panic!("yarn");
     };
@@ -105,7 +107,8 @@ fn what_is_written_is_read_again() {
         "norm_placement": "post", "output_gate": true, "sliding_window": 32, "eos_token_id": [1, 2],
         "memory": {"gate_bias": true, "state_dtype": "bfloat16"},
         "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7, "mscale_all_dim": 1.0}"#;
-    let families = ["llama", "mistral", "olmo2", "qwen2", "qwen3"].map(|name| format!(r#""model_type": "{name}""#));
+    let families =
+        ["llama", "mistral", "olmo2", "qwen2", "qwen3"].map(|name| format!(r#""model_type": "{name}""#));
     let llama3 = r#""attention_bias": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
         "original_max_position_embeddings": 64}, "tie_word_embeddings": true, "bos_token_id": 3"#;
     for more in families.iter().map(String::as_str).chain([full, llama3]) {
@@ -126,7 +129,12 @@ fn a_model_outside_its_family_is_saved_as_our_own() {
 #[test]
 fn parameters_follow_the_choices() {
     let names = |config: &ModelConfig| -> Vec<String> {
-        config.parameters().into_iter().map(|(name, _)| name).filter(|name| !name.contains("layers.1.")).collect()
+        config
+            .parameters()
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| !name.contains("layers.1."))
+            .collect()
     };
     let mut config = with(r#""num_hidden_layers": 2, "num_key_value_heads": 2"#).unwrap();
     let plain = names(&config);

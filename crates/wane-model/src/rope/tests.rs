@@ -60,7 +60,10 @@ fn yarn_runs_from_kept_to_divided() {
         assert!((ratios[0] - 1.0).abs() < 1e-12 && (ratios[63] - 4.0).abs() < 1e-12);
         assert!(ratios.is_sorted());
     }
-    assert_ne!(inverse_frequencies(128, &rope(scaling(true))), inverse_frequencies(128, &rope(scaling(false))));
+    assert_ne!(
+        inverse_frequencies(128, &rope(scaling(true))),
+        inverse_frequencies(128, &rope(scaling(false)))
+    );
     assert_eq!(attention_factor(&rope(scaling(true))), 1.25);
 }
 

@@ -6,7 +6,7 @@
 mod config;
 mod header;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod weights;
 
 use std::path::Path;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use super::{directory, gguf, pth};
 
+#[cfg(test)]
+mod tests;
+
 /// A whole GGUF file.
 pub fn gguf(content: &[u8]) {
     let _ = gguf::open_bytes(Arc::new(content.to_vec()), Path::new("fuzz.gguf"));
