@@ -351,4 +351,14 @@ impl ModelConfig {
     pub fn to_json(&self, dtype: &str) -> serde_json::Value {
         hugging_face::to_json(self, dtype)
     }
+
+    /// The family under which `config.json` says everything about this model: its own, or
+    /// [`Architecture::Wane`] if its own cannot express it (a Llama with biases on q, k, v only).
+    pub fn saved_architecture(&self) -> Architecture {
+        let text = self.to_json("float32").to_string();
+        match Self::from_json(&text, "config.json".as_ref()) {
+            Ok(read) if read == *self => self.architecture,
+            _ => Architecture::Wane,
+        }
+    }
 }

@@ -48,12 +48,6 @@ fn parse(content: &[u8], path: &Path) -> Result<Header> {
     header::parse(content).map_err(|problem| Error::format("GGUF", path, problem))
 }
 
-/// Parses a header and throws it away: what a fuzzer calls.
-#[doc(hidden)]
-pub fn check_header(content: &[u8]) -> std::result::Result<(), String> {
-    header::parse(content).map(|_| ())
-}
-
 fn chat_template(header: &Header) -> Option<ChatTemplate> {
     let text = |key: &str| {
         let id = header.metadata.get(key)?.as_u64()?;

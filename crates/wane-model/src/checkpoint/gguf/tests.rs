@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use wane_kernels::{QuantKind, Weight};
 
-use super::{check_header, header, open_bytes};
+use super::{header, open_bytes};
 use crate::config::RopeScaling;
 use crate::{GenerationPrompt, Message, SpecialTokens};
 
@@ -89,6 +89,10 @@ impl Writer {
 
 fn f32_bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+fn check_header(file: &[u8]) -> Result<(), String> {
+    header::parse(file).map(|_| ())
 }
 
 /// One layer, hidden 32, 2 heads of 16 with one K/V head; q is Q8_0 with the row number as scale.

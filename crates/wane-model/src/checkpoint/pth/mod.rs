@@ -37,9 +37,8 @@ fn open_bytes(data: Bytes, sizes: &Sizes, path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { config, weights, tokenizer: None, chat_template: None, path: path.to_owned() })
 }
 
-/// Parses a file's content and throws it away: what a fuzzer calls.
-#[doc(hidden)]
-pub fn check(content: &[u8]) -> std::result::Result<(), String> {
+/// Parses a file's content, and the same bytes as a bare pickle, and throws the result away.
+pub(super) fn check(content: &[u8]) -> std::result::Result<(), String> {
     let data: Bytes = std::sync::Arc::new(content.to_vec());
     let _ = pickle::parse(content);
     state_dict(&data, Path::new("fuzz.pth")).map(|_| ()).map_err(|error| error.to_string())
