@@ -1,6 +1,7 @@
-//! Packs `wane` and the kernels' test binary for a machine with a GPU and no Rust.
+//! Packs `wane`, the kernels' test binary and their benchmarks for a machine with a GPU and no Rust.
 //!
-//! There, `WANE_TEST_DEVICE=cuda ./kernels-tests` runs the same tests that run here on the CPU.
+//! There, `WANE_TEST_DEVICE=cuda ./kernels-tests` runs the same tests that run here on the CPU, and
+//! `./cuda_bench` and `./cuda_attention_bench` time the operators.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 const FOLDER: &str = ".gpu";
+
+// Examples of wane-kernels that time a GPU.
+const BENCHMARKS: [&str; 2] = ["cuda_bench", "cuda_attention_bench"];
 
 const SCRIPT: &str = "#!/usr/bin/env bash\n# Conformance tests on the GPU: the bodies that run on the CPU in CI.\nset -u\ncd \"$(dirname \"$0\")\"\nWANE_TEST_DEVICE=cuda ./kernels-tests --test-threads=1 \"$@\"\n";
 
@@ -21,6 +25,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     cargo(root, &["build", "--release", "--package", "wane-cli"])?;
     install(&root.join("target/release/wane"), &out.join("wane"))?;
+    for name in BENCHMARKS {
+        cargo(root, &["build", "--release", "--package", "wane-kernels", "--example", name])?;
+        install(&root.join("target/release/examples").join(name), &out.join(name))?;
+    }
     let tests = test_binary(root)?;
     install(&tests, &out.join("kernels-tests"))?;
     let script = out.join("conformance.sh");

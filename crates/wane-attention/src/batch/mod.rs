@@ -114,7 +114,7 @@ impl DecodeBatch {
         &self.config
     }
 
-    /// I32 [sequences]: the true positions of this step's tokens, on the device.
+    /// `[sequences]` I32: the true positions of this step's tokens, on the device.
     ///
     /// # Errors
     /// All sequences have left.

@@ -161,9 +161,9 @@ fn pattern_sees(plan: &str, position: usize, key: usize) -> bool {
     let near = |window| key <= position && position - key <= window;
     match plan {
         "dilated:dilation=4,window=3,first=2" => {
-            key <= position && ((key + 1) % 4 == 0 || near(3) || key < 2)
+            key <= position && ((key + 1).is_multiple_of(4) || near(3) || key < 2)
         }
-        "dilated:dilation=16" => key <= position && ((key + 1) % 16 == 0 || near(0)),
+        "dilated:dilation=16" => key <= position && ((key + 1).is_multiple_of(16) || near(0)),
         "dilated:dilation=none,window=9,first=3" => key <= position && (near(9) || key < 3),
         _ => key <= position,
     }

@@ -7,16 +7,13 @@ use std::sync::Arc;
 use wane_eval::ruler::TASKS;
 use wane_eval::ruler::haystack::shipped_text;
 use wane_eval::ruler::needle::Shape;
-use wane_eval::ruler::training::{NeedleSampler, Options, TrainingSample};
+use wane_eval::ruler::training::{NeedleSampler, Options};
 use wane_model::Tokenizer;
 use wane_train::data::text::read_text;
 use wane_train::data::{Sample, SampleRequest, SampleSource};
 
 /// Haystacks use at most so many bytes of a text: tokenized at every start, held as ids.
 const HAYSTACK_BYTES: usize = 32 << 20;
-
-/// How often a sample that came out too long is asked for again, shorter.
-const ATTEMPTS: usize = 4;
 
 /// The eight needle tasks over one text.
 #[derive(Debug)]
@@ -44,19 +41,6 @@ impl NeedleSource {
     }
 }
 
-impl NeedleSource {
-    fn sample_of(
-        &self,
-        shape: &Shape,
-        size: usize,
-        request: &SampleRequest,
-    ) -> Result<TrainingSample, String> {
-        self.sampler
-            .sample_with(shape, size, request.questions, request.seed, request.index)
-            .map_err(|e| e.to_string())
-    }
-}
-
 impl SampleSource for NeedleSource {
     fn tasks(&self) -> Vec<String> {
         self.shapes.iter().map(|shape| shape.task.to_owned()).collect()
@@ -65,18 +49,18 @@ impl SampleSource for NeedleSource {
     fn sample(&self, request: &SampleRequest) -> Result<Option<Sample>, String> {
         let shape = &self.shapes[request.task];
         let mut size = request.tokens;
-        let mut sample = self.sample_of(shape, size, request)?;
-        // Where pieces of text meet, a sample may come out a few tokens too long: ask for fewer.
-        for _ in 0..ATTEMPTS {
+        // The generator may exceed the size by a few ids, where a text begins without a space: ask for fewer.
+        for _ in 0..3 {
+            let sample = self
+                .sampler
+                .sample_with(shape, size, request.questions, request.seed, request.index)
+                .map_err(|e| e.to_string())?;
             let excess = sample.ids.len().saturating_sub(request.tokens);
             if excess == 0 {
-                break;
+                return Ok(Some(Sample { ids: sample.ids, answers: sample.answers }));
             }
             size = size.saturating_sub(excess);
-            sample = self.sample_of(shape, size, request)?;
         }
-        // The generator never returns less than one needle; here a sample that is too long is no sample.
-        let fits = sample.ids.len() <= request.tokens;
-        Ok(fits.then_some(Sample { ids: sample.ids, answers: sample.answers }))
+        Ok(None)
     }
 }

@@ -119,7 +119,10 @@ __device__ __forceinline__ void resolve(Maps<V>& maps, Board board, int tile, in
     __syncthreads();
     if (tile > 0 && warp == 0) {
         volatile u32* flags = board.flags;
-        if (lane == 0) flags[here] = 1;
+        if (lane == 0) {
+            __threadfence();
+            flags[here] = 1;
+        }
         // Lane l watches the tile l + 1 before this one.
         for (;;) {
             int t = tile - 1 - lane;
@@ -160,7 +163,10 @@ __device__ __forceinline__ void resolve(Maps<V>& maps, Board board, int tile, in
         __threadfence();
     }
     __syncthreads();
-    if (threadIdx.x == 0) *(volatile u32*)(board.flags + here) = 2;
+    if (threadIdx.x == 0) {
+        __threadfence();
+        *(volatile u32*)(board.flags + here) = 2;
+    }
 #pragma unroll
     for (int j = 0; j < V; j++) {
         float wa = totals[warp][0][c0 + j];
