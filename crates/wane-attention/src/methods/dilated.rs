@@ -1,5 +1,5 @@
-//! Dilated attention: the query at `t` sees `j <= t` with `j < first`, or `t - j <= window`, or
-//! `(j + 1) mod dilation = 0` (arXiv 2602.18196). RAT+ trains with it, its memory carrying what lies
+//! Dilated attention: the query at `t` sees `j <= t` with `j < initial`, or `t - j <= window`, or
+//! `(j + 1) mod d = 0` (arXiv 2602.18196). RAT+ trains with it, its memory carrying what lies
 //! between.
 //!
 //! In decoding the cache is as small as the pattern: a row that leaves the window without being
@@ -23,10 +23,10 @@ pub(super) const ENTRY: MethodEntry = MethodEntry {
     phases: &[Phase::Prefill, Phase::AfterPrefill, Phase::Decode],
     keys: &[
         Key {
-            name: "dilation",
+            name: "d",
             kind: Kind::CountOrNone,
             default: Some("16"),
-            help: "distance D of the visible positions; 1 is dense, none leaves window and first",
+            help: "distance D of the visible positions; 1 is dense, none leaves window and initial",
         },
         Key {
             name: "window",
@@ -35,7 +35,7 @@ pub(super) const ENTRY: MethodEntry = MethodEntry {
             help: "positions before the query's own that are visible",
         },
         Key {
-            name: "first",
+            name: "initial",
             kind: Kind::AtLeast(0),
             default: Some("0"),
             help: "positions at the start that are always visible",
@@ -52,8 +52,8 @@ struct Dilated {
 }
 
 fn build(settings: &Settings) -> Result<Phases> {
-    let dilation = (!settings.is("dilation", "none")).then(|| settings.count("dilation"));
-    let rule = RingRule { initial: settings.count("first"), window: settings.count("window"), dilation };
+    let dilation = (!settings.is("d", "none")).then(|| settings.count("d"));
+    let rule = RingRule { initial: settings.count("initial"), window: settings.count("window"), dilation };
     let method = Arc::new(Dilated { rule });
     Ok(Phases { prefill: Some(method.clone()), evict: None, decode: Some(method) })
 }
