@@ -100,8 +100,11 @@ pub trait EvictPhase: fmt::Debug + Send + Sync {
     /// Whether a prompt of `len` tokens would lose anything in this layer.
     fn evicts(&self, layer: usize, len: usize) -> bool;
 
-    /// Positions to keep for each KV head (or each query head: the cache then stores a set of
-    /// rows per query head), ascending.
+    /// Whether [`Self::keep`] gives a set of rows per query head. The cache of the layer then has
+    /// one for each of them, also where nothing was evicted, so that sequences can decode together.
+    fn per_query_head(&self, layer: usize) -> bool;
+
+    /// Positions to keep for each KV head (or each query head), ascending.
     ///
     /// # Errors
     /// An operator failed.

@@ -1,9 +1,11 @@
 //! For this crate's tests: a sequence of random queries, keys and values, the plain-loop attention
-//! that outputs are compared with, and a probe that writes everything down.
+//! that outputs are compared with, and a probe that writes everything down. Everything runs on
+//! [`wane_kernels::testing::device`]: in f32 on the CPU, in bf16 on a GPU.
 
 use std::sync::{Arc, Mutex};
 
-use wane_kernels::testing::noise;
+use wane_kernels::ops::cast::cast;
+use wane_kernels::testing::{device, noise};
 use wane_kernels::{DType, Device, PagePool, Tensor};
 
 use crate::{
@@ -15,36 +17,70 @@ pub(crate) const HEADS: usize = 4;
 pub(crate) const KV_HEADS: usize = 2;
 pub(crate) const HEAD_DIM: usize = 8;
 
+/// Element type of activations on the device under test.
+pub(crate) fn dtype() -> DType {
+    if device().is_cpu() { DType::F32 } else { DType::BF16 }
+}
+
+/// How far an output may be from the plain loops.
+pub(crate) fn tolerance() -> f32 {
+    if device().is_cpu() { 2e-5 } else { 1e-2 }
+}
+
 pub(crate) fn config(kv_heads: usize, context: usize) -> Arc<CacheConfig> {
-    let pool = PagePool::new(&Device::Cpu, DType::F32, HEAD_DIM);
+    config_with(kv_heads, context, dtype())
+}
+
+pub(crate) fn config_with(kv_heads: usize, context: usize, pages: DType) -> Arc<CacheConfig> {
+    let pool = PagePool::new(&device(), pages, HEAD_DIM);
     let scale = (HEAD_DIM as f32).powf(-0.5);
     Arc::new(CacheConfig { layers: LAYERS, heads: HEADS, kv_heads, scale, context, keep_queries: 64, pool })
 }
 
-/// Queries, keys and values of every layer of one sequence, f32 [tokens, width].
+/// Queries, keys and values of every layer of one sequence, `[tokens, width]`, on the host.
 pub(crate) struct Tokens {
-    pub(crate) q: Vec<Tensor>,
-    pub(crate) k: Vec<Tensor>,
-    pub(crate) v: Vec<Tensor>,
+    pub(crate) q: Vec<Vec<f32>>,
+    pub(crate) k: Vec<Vec<f32>>,
+    pub(crate) v: Vec<Vec<f32>>,
+    pub(crate) len: usize,
 }
 
 impl Tokens {
-    pub(crate) fn new(config: &CacheConfig, tokens: usize, seed: u64) -> Self {
-        let make = |kind: u64, width: usize| -> Vec<Tensor> {
+    pub(crate) fn new(config: &CacheConfig, len: usize, seed: u64) -> Self {
+        let make = |kind: u64, width: usize| -> Vec<Vec<f32>> {
             (0..config.layers as u64)
-                .map(|layer| {
-                    let values = noise(tokens * width, seed * 1000 + layer * 10 + kind);
-                    Tensor::from_f32(&values, &[tokens, width], &Device::Cpu).unwrap()
-                })
+                .map(|layer| round(noise(len * width, seed * 1000 + layer * 10 + kind), dtype()))
                 .collect()
         };
         let kv = config.kv_heads * config.head_dim();
-        Self { q: make(0, config.heads * config.head_dim()), k: make(1, kv), v: make(2, kv) }
+        Self { q: make(0, config.heads * config.head_dim()), k: make(1, kv), v: make(2, kv), len }
     }
 
-    fn rows(&self, layer: usize, from: usize, to: usize) -> [Tensor; 3] {
-        [&self.q, &self.k, &self.v].map(|x| x[layer].slice(from, to).unwrap())
+    /// The same tokens with keys and values rounded.
+    pub(crate) fn with_cached(mut self, pages: DType) -> Self {
+        for x in self.k.iter_mut().chain(&mut self.v) {
+            *x = round(std::mem::take(x), pages);
+        }
+        self
     }
+
+    /// q, k and v of some tokens on the device.
+    pub(crate) fn rows(&self, layer: usize, from: usize, to: usize) -> [Tensor; 3] {
+        [&self.q, &self.k, &self.v].map(|x| {
+            let width = x[layer].len() / self.len;
+            upload(&x[layer][from * width..to * width], to - from)
+        })
+    }
+}
+
+fn upload(values: &[f32], rows: usize) -> Tensor {
+    let tensor = Tensor::from_f32(values, &[rows, values.len() / rows], &device()).unwrap();
+    cast(&tensor, dtype()).unwrap()
+}
+
+fn round(values: Vec<f32>, dtype: DType) -> Vec<f32> {
+    let tensor = Tensor::from_f32(&values, &[values.len()], &Device::Cpu).unwrap();
+    cast(&tensor, dtype).unwrap().to_f32_vec().unwrap()
 }
 
 /// Prefills the chunks (their lengths); outputs `[layer]`, all rows.
@@ -56,7 +92,7 @@ pub(crate) fn prefill(cache: &mut SequenceCache, tokens: &Tokens, chunks: &[usiz
         for (layer, output) in outputs.iter_mut().enumerate() {
             let [q, k, v] = tokens.rows(layer, at, at + len);
             let out = cache.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, chunk).unwrap();
-            output.extend_from_slice(out.f32s());
+            output.extend(out.to_f32_vec().unwrap());
         }
         at += len;
     }
@@ -70,15 +106,13 @@ pub(crate) fn step(batch: &mut DecodeBatch, tokens: &[&Tokens]) -> Vec<Vec<f32>>
         .map(|layer| {
             let mut parts = [Vec::new(), Vec::new(), Vec::new()];
             for (tokens, &position) in tokens.iter().zip(&positions) {
-                for (part, row) in parts.iter_mut().zip(tokens.rows(layer, position, position + 1)) {
-                    part.extend_from_slice(row.f32s());
+                for (part, x) in parts.iter_mut().zip([&tokens.q, &tokens.k, &tokens.v]) {
+                    let width = x[layer].len() / tokens.len;
+                    part.extend_from_slice(&x[layer][position * width..][..width]);
                 }
             }
-            let [q, k, v] = parts.map(|part| {
-                let width = part.len() / tokens.len();
-                Tensor::from_f32(&part, &[tokens.len(), width], &Device::Cpu).unwrap()
-            });
-            batch.decode_layer(layer, Qkv { q: &q, k: &k, v: &v }).unwrap().f32s().to_vec()
+            let [q, k, v] = parts.map(|part| upload(&part, tokens.len()));
+            batch.decode_layer(layer, Qkv { q: &q, k: &k, v: &v }).unwrap().to_f32_vec().unwrap()
         })
         .collect();
     batch.advance().unwrap();
@@ -133,10 +167,10 @@ pub(crate) fn attend(
 ) -> Vec<f32> {
     let d = config.head_dim();
     let kv_head = head * config.kv_heads / config.heads;
-    let q = &tokens.q[layer].f32s()[position * config.heads * d + head * d..][..d];
-    let row = |x: &Tensor, j: usize| -> Vec<f64> {
+    let q = &tokens.q[layer][position * config.heads * d + head * d..][..d];
+    let row = |x: &[f32], j: usize| -> Vec<f64> {
         let start = j * config.kv_heads * d + kv_head * d;
-        x.f32s()[start..start + d].iter().map(|&x| f64::from(x)).collect()
+        x[start..start + d].iter().map(|&x| f64::from(x)).collect()
     };
     let score = |j: usize| -> f64 {
         let k = row(&tokens.k[layer], j);

@@ -42,6 +42,8 @@ enum Command {
     Generate(commands::generate::Args),
     /// Perplexity of a text, under any method
     Ppl(commands::perplexity::Args),
+    /// Write any readable model as a Hugging Face directory, or add a memory to it
+    Convert(commands::convert::Args),
     /// Logits of given token ids
     Logits(commands::logits::Args),
     /// What a method selects on given token ids
@@ -88,6 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Data(args) => commands::data::run(args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Ppl(args) => commands::perplexity::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
         Command::Methods(args) => commands::methods::run(&args, &mut std::io::stdout().lock()),

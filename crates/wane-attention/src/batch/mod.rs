@@ -114,7 +114,7 @@ impl DecodeBatch {
         &self.config
     }
 
-    /// I32 [sequences]: the true positions of this step's tokens, on the device.
+    /// `[sequences]` I32: the true positions of this step's tokens, on the device.
     ///
     /// # Errors
     /// All sequences have left.
@@ -317,13 +317,6 @@ impl DecodeBatch {
             lane.reserve(&pool, first_written, len)?;
         }
         let lane_heads = self.caches[0].layers[layer].lanes.len();
-        if self.caches.iter().any(|cache| cache.layers[layer].lanes.len() != lane_heads) {
-            return Err(Error::State(
-                "sequences with rows per query head and per KV head cannot decode together: prompts \
-                 shorter than k keep rows per KV head"
-                    .to_owned(),
-            ));
-        }
         let table = PageTable::new(lanes(&self.caches, layer), lane_heads, &pool)?;
         let lens: Vec<usize> = lanes(&self.caches, layer).map(|lane| lane.rows.len).collect();
         let device_lens = lane_tensor(lens.iter().copied(), device)?;

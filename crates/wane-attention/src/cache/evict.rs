@@ -45,6 +45,12 @@ impl SequenceCache {
         if self.config.keep_queries == 0 {
             state.last_queries = None;
         }
+        if self.phases.evict.as_ref().is_some_and(|phase| phase.per_query_head(layer)) {
+            // Shared pages: nothing is copied before something is written.
+            let group = self.config.heads / self.config.kv_heads;
+            state.lanes =
+                state.lanes.iter().flat_map(|lane| std::iter::repeat_n(lane.clone(), group)).collect();
+        }
         if keep.is_some() || ring.is_some() {
             self.compact(layer, keep.as_deref(), ring)?;
         }
@@ -57,9 +63,7 @@ impl SequenceCache {
     fn compact(&mut self, layer: usize, keep: Option<&[Vec<i32>]>, rule: Option<RingRule>) -> Result<()> {
         let pool = &self.config.pool;
         let LayerCache { lanes, prompt, .. } = &self.layers[layer];
-        let count = keep.map_or(lanes.len(), <[_]>::len);
-        // With a set of rows per query head, each head's rows come from its KV head.
-        let from: Vec<&Lane> = (0..count).map(|i| &lanes[i * lanes.len() / count]).collect();
+        let count = lanes.len();
         let (mut to, mut rows) = (vec![Lane::default(); count], Vec::with_capacity(count));
         for (i, lane) in to.iter_mut().enumerate() {
             let all = keep.map_or_else(|| (0..*prompt as i32).collect(), |keep| keep[i].clone());
@@ -82,7 +86,7 @@ impl SequenceCache {
             counts: counts.clone(),
         };
         let from_lens = lane_tensor(vec![*prompt; count], pool.device())?;
-        let from = PageTable::new(from, count, pool)?;
+        let from = PageTable::new(lanes, count, pool)?;
         let to_table = PageTable::new(&to, count, pool)?;
         paged_kv::compact(from.view(&from_lens, *prompt), &selection, to_table.view(&counts, width))?;
         self.layers[layer].lanes = to;

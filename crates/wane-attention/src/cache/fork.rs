@@ -1,6 +1,6 @@
 //! Many plans from one prefill: a fork shares the pages and ends the prompt by its own plan.
 
-use super::SequenceCache;
+use super::{LayerCache, SequenceCache};
 use crate::{Error, Plan, Result};
 
 impl SequenceCache {
@@ -23,11 +23,12 @@ impl SequenceCache {
             )));
         }
         let dropped = |layer: usize| {
-            self.layers[layer].lanes.iter().any(|lane| lane.rows.len < self.layers[layer].seen)
+            let LayerCache { lanes, seen, .. } = &self.layers[layer];
+            lanes.len() != self.config.kv_heads || lanes.iter().any(|lane| lane.rows.len < *seen)
         };
         if (0..self.layers.len()).any(dropped) {
             return Err(Error::State(format!(
-                "`{plan}` cannot fork from this cache: `{}` has already dropped rows",
+                "`{plan}` cannot fork from this cache: `{}` has already rearranged its rows",
                 self.plan
             )));
         }
@@ -41,7 +42,8 @@ impl SequenceCache {
             }
             let len = state.seen;
             let evicts = fork.phases.evict.as_ref().is_some_and(|phase| phase.evicts(layer, len));
-            if !state.complete || !(evicts || fork.ring(layer).is_some()) {
+            let repeats = fork.phases.evict.as_ref().is_some_and(|phase| phase.per_query_head(layer));
+            if !state.complete || !(evicts || repeats || fork.ring(layer).is_some()) {
                 continue;
             }
             if fork.decoded > 0 {

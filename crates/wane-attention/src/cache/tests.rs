@@ -4,7 +4,7 @@ use wane_kernels::kv::PAGE_LEN;
 
 use super::ring::{Ring, RingRule, Rows};
 use super::{Chunk, Qkv, SequenceCache};
-use crate::testing::{HEAD_DIM, KV_HEADS, LAYERS, Tokens, config, prefill, start, step};
+use crate::testing::{HEAD_DIM, KV_HEADS, LAYERS, Tokens, config, dtype, prefill, start, step, tolerance};
 use crate::{DecodeBatch, Plan};
 
 const PROMPT: usize = 5 * PAGE_LEN + 7;
@@ -33,7 +33,7 @@ fn a_ring_holds_what_its_rule_says_after_every_row() {
 fn eviction_gives_pages_back_layer_by_layer() {
     let config = config(KV_HEADS, 1024);
     let page = config.pool.page_bytes();
-    assert_eq!(page, 2 * PAGE_LEN * HEAD_DIM * 4);
+    assert_eq!(page, 2 * PAGE_LEN * HEAD_DIM * dtype().size());
     let tokens = Tokens::new(&config, PROMPT + 1, 1);
     for (plan, pages) in [
         ("dense", 6),
@@ -84,7 +84,7 @@ fn what_does_not_fit_is_refused() {
     let (snapkv, _) = start("snapkv:k=24,window=8", &config, &tokens, 60, 0);
     assert_eq!(
         error(snapkv.fork(&Plan::dense())),
-        format!("`dense` cannot fork from this cache: `{}` has already dropped rows", snapkv.plan())
+        format!("`dense` cannot fork from this cache: `{}` has already rearranged its rows", snapkv.plan())
     );
     assert!(snapkv.fork(snapkv.plan()).is_ok(), "the same plan");
     let (dense, _) = start("dense", &config, &tokens, 40, 0);
@@ -99,7 +99,7 @@ fn what_does_not_fit_is_refused() {
     assert!(error(SequenceCache::new(&plan("quest:budget=1/64"), &config, 0)).contains("`k=0`"));
 
     let mut snapkv = snapkv;
-    let [q, k, v] = [&tokens.q, &tokens.k, &tokens.v].map(|x| x[0].slice(0, 1).unwrap());
+    let [q, k, v] = tokens.rows(0, 0, 1);
     let more = snapkv.prefill_layer(0, Qkv { q: &q, k: &k, v: &v }, Chunk::Last).unwrap_err().to_string();
     assert_eq!(more, "the prompt of sequence 0 ended at position 60: feed later tokens through decode steps");
     let swapped = snapkv.prefill_layer(0, Qkv { q: &k, k: &q, v: &v }, Chunk::Last).unwrap_err().to_string();
@@ -122,11 +122,11 @@ fn a_dense_conversation_goes_on() {
     let (mut cache, _) = start("dense", &config, &tokens, 30, 0);
     let mut whole = SequenceCache::new(&Plan::dense(), &config, 0).unwrap();
     let want = prefill(&mut whole, &tokens, &[50]);
-    for layer in 0..LAYERS {
-        let [q, k, v] = [&tokens.q, &tokens.k, &tokens.v].map(|x| x[layer].slice(30, 50).unwrap());
+    for (layer, want) in want.iter().enumerate() {
+        let [q, k, v] = tokens.rows(layer, 30, 50);
         let got = cache.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, Chunk::Last).unwrap();
-        let rest = &want[layer][30 * got.width()..];
-        wane_kernels::testing::assert_close("second turn", got.f32s(), rest, 1e-5);
+        let rest = &want[30 * got.width()..];
+        wane_kernels::testing::assert_close("second turn", &got.to_f32_vec().unwrap(), rest, tolerance());
     }
     assert_eq!(cache.position(), 50);
     let mut batch = DecodeBatch::new(vec![cache], 1).unwrap();

@@ -104,6 +104,10 @@ impl EvictPhase for SnapKv {
         layer >= self.dense_layers && len > self.k
     }
 
+    fn per_query_head(&self, layer: usize) -> bool {
+        layer >= self.dense_layers && self.share == Share::QueryHead
+    }
+
     fn keep(&self, step: &EvictStep<'_>) -> Result<Vec<Vec<i32>>> {
         let dims = step.dims;
         let device = step.q.device();

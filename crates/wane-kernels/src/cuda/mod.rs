@@ -43,6 +43,8 @@ pub(crate) mod gemm;
 mod kernels;
 mod libraries;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 pub use crate::cuda_args as args;
 pub use allocator::MemoryStats;

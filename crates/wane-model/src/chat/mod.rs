@@ -58,5 +58,3 @@ impl ChatTemplate {
         render::render(self, messages, prompt)
     }
 }
-
-

@@ -7,7 +7,11 @@ use super::clock;
 use super::{ChatTemplate, GenerationPrompt, Message};
 use crate::{Error, Result};
 
-pub(super) fn render(template: &ChatTemplate, messages: &[Message], prompt: GenerationPrompt) -> Result<String> {
+pub(super) fn render(
+    template: &ChatTemplate,
+    messages: &[Message],
+    prompt: GenerationPrompt,
+) -> Result<String> {
     let problem = |error: minijinja::Error| Error::ChatTemplate(describe(&error));
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
@@ -39,7 +43,11 @@ fn describe(error: &minijinja::Error) -> String {
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`.
-fn tojson(value: Value, options: minijinja::value::Kwargs, _: Rest<Value>) -> std::result::Result<Value, minijinja::Error> {
+fn tojson(
+    value: Value,
+    options: minijinja::value::Kwargs,
+    _: Rest<Value>,
+) -> std::result::Result<Value, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Other keywords of Python's function are accepted and have no effect.
     for key in ["ensure_ascii", "separators", "sort_keys"] {
@@ -57,7 +65,8 @@ fn write_json(
     depth: usize,
     text: &mut String,
 ) -> std::result::Result<(), minijinja::Error> {
-    let wrong = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
+    let wrong =
+        |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
     let line = |text: &mut String, depth: usize| {
         if let Some(indent) = indent {
             text.push('\n');

@@ -8,8 +8,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::source::{SourceDtype, SourceTensor, assemble, map};
 use super::Checkpoint;
+use super::source::{SourceDtype, SourceTensor, assemble, map};
 use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;
 use crate::config::hugging_face::token_ids;
@@ -64,7 +64,10 @@ pub(super) fn read_safetensors(path: &Path) -> Result<BTreeMap<String, SourceTen
 }
 
 /// Tensors of the content of a file. Types that no weight has (integers) are errors.
-pub(super) fn parse_safetensors(data: super::source::Bytes, path: &Path) -> Result<BTreeMap<String, SourceTensor>> {
+pub(super) fn parse_safetensors(
+    data: super::source::Bytes,
+    path: &Path,
+) -> Result<BTreeMap<String, SourceTensor>> {
     let content = (*data).as_ref();
     let (header, metadata) =
         SafeTensors::read_metadata(content).map_err(|error| Error::format("safetensors", path, error))?;
@@ -105,8 +108,9 @@ fn generation_config(directory: &Path, config: &mut ModelConfig) -> Result<()> {
     let path = directory.join("generation_config.json");
     let Some(value) = read_json(&path)? else { return Ok(()) };
     let ids = |key: &str| {
-        token_ids(value.get(key))
-            .map_err(|got| Error::format("JSON", &path, format!("{key} must be a token id or a list, got {got}")))
+        token_ids(value.get(key)).map_err(|got| {
+            Error::format("JSON", &path, format!("{key} must be a token id or a list, got {got}"))
+        })
     };
     let eos = ids("eos_token_id")?;
     if !eos.is_empty() {

@@ -2,18 +2,21 @@
 //!
 //! | source | reader |
 //! |---|---|
-//! | Hugging Face directory, or hub id in the local cache | [`directory`], [`hub`] |
-//! | `.gguf` | [`gguf`] |
-//! | official RAT+ `.pth` | [`pth`] |
+//! | Hugging Face directory, or hub id in the local cache | `directory.rs`, `hub.rs` |
+//! | `.gguf` | `gguf/` |
+//! | official RAT+ `.pth` | `pth/` |
 //!
 //! Weights come under the canonical names of [`ModelConfig::parameters`], with exactly its shapes,
 //! memory-mapped where the file's type is one we compute with, and free of NaN. A tensor that the
 //! configuration does not explain is an error: dropping a bias would change the results silently.
 
+mod add_memory;
 mod directory;
-pub mod gguf;
+#[doc(hidden)]
+pub mod fuzz;
+pub(crate) mod gguf;
 mod hub;
-pub mod pth;
+mod pth;
 mod save;
 mod source;
 #[cfg(test)]

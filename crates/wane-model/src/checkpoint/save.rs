@@ -11,7 +11,7 @@ use std::path::Path;
 
 use half::bf16;
 use serde_json::{Map, Value, json};
-use wane_kernels::{DType, Weight};
+use wane_kernels::{DType, Device, Tensor, Weight, ops};
 
 use crate::chat::ChatTemplate;
 use crate::config::{Architecture, ModelConfig};
@@ -41,7 +41,7 @@ impl SaveDtype {
 /// `transformers` runs them (`trust_remote_code`).
 ///
 /// # Errors
-/// A file cannot be written, or a weight is quantized (see [`dequantize`](super::dequantize)).
+/// A file cannot be written. Quantized weights are written as the numbers they stand for.
 pub fn save(
     directory: &Path,
     config: &ModelConfig,
@@ -49,6 +49,7 @@ pub fn save(
     dtype: SaveDtype,
     text: (Option<&Tokenizer>, Option<&ChatTemplate>),
 ) -> Result<()> {
+    let config = &ModelConfig { architecture: config.saved_architecture(), ..config.clone() };
     fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
     write_weights(&directory.join("model.safetensors"), weights, dtype)?;
     let name = match dtype {
@@ -63,7 +64,14 @@ pub fn save(
         write(&directory.join("tokenizer.json"), tokenizer.to_json()?.as_bytes())?;
         write_json(&directory.join("tokenizer_config.json"), &tokenizer_config(config, tokenizer, text.1))?;
     }
-    write_json(&directory.join("config.json"), &config.to_json(name))
+    let settings = config.to_json(name);
+    let tokens: Map<String, Value> = ["bos_token_id", "eos_token_id", "pad_token_id"]
+        .into_iter()
+        .map(|key| (key.to_owned(), settings[key].clone()))
+        .collect();
+    write_json(&directory.join("generation_config.json"), &Value::Object(tokens))?;
+    // The last: a directory without it is no model.
+    write_json(&directory.join("config.json"), &settings)
 }
 
 fn tokenizer_config(config: &ModelConfig, tokenizer: &Tokenizer, template: Option<&ChatTemplate>) -> Value {
@@ -116,14 +124,14 @@ pub(crate) fn write_weights(path: &Path, weights: &BTreeMap<String, Weight>, dty
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
     let mut end = 0usize;
     for (name, weight) in weights {
-        let tensor = weight.dense()?;
+        let shape = match weight {
+            Weight::Dense(tensor) => tensor.shape().to_vec(),
+            Weight::Quantized(matrix) => vec![matrix.rows, matrix.columns],
+        };
         let start = end;
-        end += tensor.len() * dtype.bytes();
+        end += shape.iter().product::<usize>() * dtype.bytes();
         let label = if dtype == SaveDtype::F32 { "F32" } else { "BF16" };
-        header.insert(
-            name.clone(),
-            json!({ "dtype": label, "shape": tensor.shape(), "data_offsets": [start, end] }),
-        );
+        header.insert(name.clone(), json!({ "dtype": label, "shape": shape, "data_offsets": [start, end] }));
     }
     let mut header = Value::Object(header).to_string();
     // Spaces up to a multiple of 8 keep the data aligned, so that it can be mapped.
@@ -147,12 +155,19 @@ pub(crate) fn write_weights(path: &Path, weights: &BTreeMap<String, Weight>, dty
 }
 
 fn encode(weight: &Weight, dtype: SaveDtype) -> Result<Vec<u8>> {
-    let tensor = weight.dense()?;
-    let same = matches!((tensor.dtype(), dtype), (DType::F32, SaveDtype::F32) | (DType::BF16, SaveDtype::BF16));
-    if same {
-        return Ok(tensor.to_bytes()?);
-    }
-    let values = tensor.to_f32_vec()?;
+    let values = match weight {
+        Weight::Dense(tensor) => match (tensor.dtype(), dtype) {
+            (DType::F32, SaveDtype::F32) | (DType::BF16, SaveDtype::BF16) => return Ok(tensor.to_bytes()?),
+            _ => tensor.to_f32_vec()?,
+        },
+        Weight::Quantized(matrix) => {
+            // Looking up all rows is what decodes a quantized matrix.
+            let rows = i32::try_from(matrix.rows)
+                .map_err(|_| Error::Invalid(format!("a matrix of {} rows is out of range", matrix.rows)))?;
+            let ids = Tensor::from_i32(&(0..rows).collect::<Vec<_>>(), &[matrix.rows], &Device::Cpu)?;
+            ops::embedding::embedding(&ids, weight, DType::F32)?.to_f32_vec()?
+        }
+    };
     Ok(match dtype {
         SaveDtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         SaveDtype::BF16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),

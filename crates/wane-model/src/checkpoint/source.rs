@@ -125,18 +125,19 @@ impl SourceTensor {
         match self.dtype {
             SourceDtype::F32 => dense(DType::F32),
             SourceDtype::BF16 => dense(DType::BF16),
-            SourceDtype::F16 => copy(bytes.par_chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
-            SourceDtype::F64 => copy(
-                bytes
-                    .as_chunks::<8>()
-                    .0
-                    .iter()
-                    .map(|&value| f64::from_le_bytes(value) as f32)
-                    .collect(),
-            ),
+            SourceDtype::F16 => {
+                copy(bytes.par_chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect())
+            }
+            SourceDtype::F64 => {
+                copy(bytes.as_chunks::<8>().0.iter().map(|&value| f64::from_le_bytes(value) as f32).collect())
+            }
             SourceDtype::Quantized(kind) => {
                 let [rows, columns] = self.shape[..] else {
-                    return Err(wane_kernels::Error::shape("quantized weight", "a matrix", format!("{:?}", self.shape)));
+                    return Err(wane_kernels::Error::shape(
+                        "quantized weight",
+                        "a matrix",
+                        format!("{:?}", self.shape),
+                    ));
                 };
                 QuantMatrix::new(kind, [rows, columns], self.data.clone(), self.offset).map(Weight::Quantized)
             }
@@ -156,9 +157,8 @@ pub(crate) fn assemble(
     let parameters = config.parameters();
     let mut found = Vec::with_capacity(parameters.len());
     for (name, shape) in parameters {
-        let tensor = tensors
-            .remove(&name)
-            .ok_or_else(|| Error::tensor(&name, path, "it is missing from the file"))?;
+        let tensor =
+            tensors.remove(&name).ok_or_else(|| Error::tensor(&name, path, "it is missing from the file"))?;
         if tensor.shape != shape {
             return Err(Error::tensor(
                 &name,

@@ -65,13 +65,14 @@ impl Reader<'_> {
     }
 
     fn flag(&self, key: &str) -> Result<bool> {
-        self.get(key).map_or(Ok(false), |value| {
-            value.as_bool().ok_or_else(|| self.wrong(key, "true or false", value))
-        })
+        self.get(key)
+            .map_or(Ok(false), |value| value.as_bool().ok_or_else(|| self.wrong(key, "true or false", value)))
     }
 
     fn text(&self, key: &str) -> Result<Option<&str>> {
-        self.get(key).map(|value| value.as_str().ok_or_else(|| self.wrong(key, "a string", value))).transpose()
+        self.get(key)
+            .map(|value| value.as_str().ok_or_else(|| self.wrong(key, "a string", value)))
+            .transpose()
     }
 
     fn token_ids(&self, key: &str) -> Result<Vec<u32>> {
@@ -98,7 +99,9 @@ impl Reader<'_> {
     fn config(&self) -> Result<ModelConfig> {
         let architecture = self.architecture()?;
         if self.get("quantization_config").is_some() {
-            return Err(self.refuse("quantized safetensors are not read (use bf16 or f32 weights, or a GGUF file)"));
+            return Err(
+                self.refuse("quantized safetensors are not read (use bf16 or f32 weights, or a GGUF file)")
+            );
         }
         if self.flag("mlp_bias")? {
             return Err(self.refuse("mlp_bias is not implemented (only models without a bias in the FFN)"));
@@ -294,9 +297,8 @@ pub(crate) fn yarn_attention_factor(factor: f64, mscales: Option<(f64, f64)>) ->
 
 /// A token id, a list of them or nothing; the offending value otherwise.
 pub(crate) fn token_ids(value: Option<&Value>) -> std::result::Result<Vec<u32>, Value> {
-    let id = |value: &Value| {
-        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| value.clone())
-    };
+    let id =
+        |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| value.clone());
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(list)) => list.iter().map(id).collect(),

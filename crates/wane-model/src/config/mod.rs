@@ -262,7 +262,10 @@ impl ModelConfig {
             return Err(Error::Invalid(format!("head_dim must be even for rope, got {}", self.head_dim)));
         }
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
-            return Err(Error::Invalid(format!("rms_norm_eps must be at least 0, got {}", self.rms_norm_eps)));
+            return Err(Error::Invalid(format!(
+                "rms_norm_eps must be at least 0, got {}",
+                self.rms_norm_eps
+            )));
         }
         if !(self.rope.theta.is_finite() && self.rope.theta > 1.0) {
             return Err(Error::Invalid(format!("rope_theta must be above 1, got {}", self.rope.theta)));
@@ -350,5 +353,15 @@ impl ModelConfig {
     /// The content of a Hugging Face `config.json`; `dtype` is `float32` or `bfloat16`.
     pub fn to_json(&self, dtype: &str) -> serde_json::Value {
         hugging_face::to_json(self, dtype)
+    }
+
+    /// The family under which `config.json` says everything about this model: its own, or
+    /// [`Architecture::Wane`] if its own cannot express it (a Llama with biases on q, k, v only).
+    pub fn saved_architecture(&self) -> Architecture {
+        let text = self.to_json("float32").to_string();
+        match Self::from_json(&text, "config.json".as_ref()) {
+            Ok(read) if read == *self => self.architecture,
+            _ => Architecture::Wane,
+        }
     }
 }

@@ -92,5 +92,8 @@ pub fn rope_table(config: &ModelConfig, positions: usize, device: &Device) -> Re
         }
     }
     let shape = [positions, frequencies.len()];
-    Ok(RopeTable { cos: Tensor::from_f32(&cos, &shape, device)?, sin: Tensor::from_f32(&sin, &shape, device)? })
+    Ok(RopeTable {
+        cos: Tensor::from_f32(&cos, &shape, device)?,
+        sin: Tensor::from_f32(&sin, &shape, device)?,
+    })
 }

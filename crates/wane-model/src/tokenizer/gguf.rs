@@ -134,9 +134,7 @@ impl Splitting {
         Ok(match rule {
             "gpt-2" | "gpt2" | "olmo" | "mpt" => gpt2,
             "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => Self { digits: true, ..gpt2 },
-            "llama-bpe" | "llama3" | "llama-v3" => {
-                Self { pattern: Some(LLAMA3), whole_words: true, ..gpt2 }
-            }
+            "llama-bpe" | "llama3" | "llama-v3" => Self { pattern: Some(LLAMA3), whole_words: true, ..gpt2 },
             "dbrx" | "smaug-bpe" => Self { pattern: Some(LLAMA3), ..gpt2 },
             "qwen2" | "deepseek-r1-qwen" => Self { pattern: Some(QWEN2), compose: true, ..gpt2 },
             "tekken" => Self { pattern: Some(TEKKEN), whole_words: true, ..gpt2 },
@@ -182,7 +180,8 @@ fn sentence_piece(
     let prefix = get(metadata, "add_space_prefix").and_then(Value::as_bool).unwrap_or(true);
     let unknown = get(metadata, "unknown_token_id").and_then(Value::as_u64).unwrap_or(0);
     let unknown = usize::try_from(unknown).ok().and_then(|id| tokens.get(id));
-    let mut normalizers = vec![json!({ "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" })];
+    let mut normalizers =
+        vec![json!({ "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" })];
     let mut decoders = vec![
         json!({ "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " }),
         json!({ "type": "ByteFallback" }),
@@ -192,7 +191,8 @@ fn sentence_piece(
         normalizers.insert(0, json!({ "type": "Prepend", "prepend": "\u{2581}" }));
         decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
     }
-    let merges: Vec<Json> = merges(tokens, &scores).into_iter().map(|(left, right)| json!([left, right])).collect();
+    let merges: Vec<Json> =
+        merges(tokens, &scores).into_iter().map(|(left, right)| json!([left, right])).collect();
     Ok(json!({
         "normalizer": { "type": "Sequence", "normalizers": normalizers },
         "pre_tokenizer": null,
@@ -218,8 +218,6 @@ fn merges<'a>(tokens: &[&'a str], scores: &[f64]) -> Vec<(&'a str, &'a str)> {
             }
         }
     }
-    found.sort_by(|a, b| {
-        b.0.total_cmp(&a.0).then(b.1.chars().count().cmp(&a.1.chars().count()))
-    });
+    found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.chars().count().cmp(&a.1.chars().count())));
     found.into_iter().map(|(_, left, right)| (left, right)).collect()
 }

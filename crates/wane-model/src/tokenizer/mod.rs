@@ -104,8 +104,7 @@ impl Tokenizer {
         // Files often carry the settings of the last call: they would cut prompts short.
         engine.with_truncation(None).map_err(|error| Error::tokenizer(path, error))?;
         engine.with_padding(None);
-        let vocab_size =
-            engine.get_vocab(true).values().max().map_or(0, |&largest| largest as usize + 1);
+        let vocab_size = engine.get_vocab(true).values().max().map_or(0, |&largest| largest as usize + 1);
         Ok(Self {
             engine: Engine::HuggingFace(Box::new(engine)),
             path: path.to_owned(),

@@ -115,4 +115,6 @@ impl RunConfig {
 }
 
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 pub(crate) mod tests;

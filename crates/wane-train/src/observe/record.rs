@@ -90,6 +90,9 @@ impl RunRecord {
         self.validations = earlier.validations;
         self.validations.retain(|v| v["step"].as_u64().is_some_and(|s| s <= step));
         self.warnings = earlier.warnings;
+        (self.seconds, self.tokens_per_second) = (earlier.seconds, earlier.tokens_per_second);
+        self.utilization = earlier.utilization;
+        self.measured_bytes = earlier.measured_bytes;
         self.resumed_from = earlier.resumed_from;
         self.resumed_from.push(step);
     }

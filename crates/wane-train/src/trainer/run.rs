@@ -31,7 +31,7 @@ impl Trainer {
     /// # Errors
     /// Anything that fails; the last checkpoint stays.
     pub fn run(mut self) -> Result<RunRecord> {
-        let outcome = self.run_steps();
+        let outcome = self.run_steps().map_err(explain_memory);
         self.progress.finish();
         self.record.status = match &outcome {
             Ok(()) if self.step == self.config.steps() => "finished".to_owned(),
@@ -241,6 +241,19 @@ impl Trainer {
             ),
             other => other,
         })
+    }
+}
+
+/// Adds the settings that help to an out-of-memory error.
+fn explain_memory(error: Error) -> Error {
+    use wane_kernels::Error::OutOfMemory;
+    match error {
+        Error::Kernel(OutOfMemory { device, bytes, .. })
+        | Error::Model(wane_model::Error::Kernel(OutOfMemory { device, bytes, .. })) => {
+            let hint = "raise training.accumulation, set training.recompute = true, or lower training.batch".to_owned();
+            Error::Kernel(OutOfMemory { device, bytes, hint })
+        }
+        other => other,
     }
 }
 

@@ -11,9 +11,12 @@ pub(super) fn copy(from: Cols<'_>, to: ColsMut<'_>) -> Result<()> {
     let target = address(to.tensor)? + (to.start * size) as u64;
     let (width, strides) = (from.width * size, [from.stride() * size, to.stride() * size]);
     let fits = |bytes: usize| {
-        [source as usize, target as usize, width, strides[0], strides[1]].iter().all(|x| x.is_multiple_of(bytes))
+        [source as usize, target as usize, width, strides[0], strides[1]]
+            .iter()
+            .all(|x| x.is_multiple_of(bytes))
     };
-    let (kernel, bytes) = [("copy_16", 16), ("copy_4", 4)].into_iter().find(|k| fits(k.1)).unwrap_or(("copy_2", 2));
+    let (kernel, bytes) =
+        [("copy_16", 16), ("copy_4", 4)].into_iter().find(|k| fits(k.1)).unwrap_or(("copy_2", 2));
     let count = from.rows() * (width / bytes);
     if count == 0 {
         return Ok(());

@@ -59,7 +59,9 @@ fn losses_and_gradients_match_the_definition() {
             let shape = [s.vocabulary, s.d];
             let (mut got_head, before) = rounded(&noise(s.vocabulary * s.d, 3), &shape, DType::F32, &device);
             let got = forward_backward(&hidden, &head, &ids, &weights, scale, &mut got_head).unwrap();
-            assert_tensor_close("losses", &got.losses, &want, 1e-5);
+            // On a GPU the logits that have gradients are rounded to bf16.
+            let rounding = if device.is_cpu() { 1e-5 } else { tolerance(&device) };
+            assert_tensor_close("losses", &got.losses, &want, rounding);
             assert_tensor_close("dhidden", &got.dhidden, &dhidden, tolerance(&device));
             dhead.iter_mut().zip(&before).for_each(|(grad, before)| *grad += before);
             assert_tensor_close("dhead", &got_head, &dhead, tolerance(&device));

@@ -25,10 +25,14 @@ struct Reader<'a> {
 
 pub(super) fn read(header: &Header, content: &[u8], path: &Path) -> Result<ModelConfig> {
     let name = header.metadata.get("general.architecture").and_then(Value::as_text).unwrap_or("(none)");
-    let architecture = ARCHITECTURES.into_iter().find(|known| known.model_type() == name).ok_or_else(|| {
-        let known = ARCHITECTURES.map(Architecture::model_type).join(", ");
-        Error::unsupported(path, format!("architecture {name:?} is unknown in a GGUF file (known: {known})"))
-    })?;
+    let architecture =
+        ARCHITECTURES.into_iter().find(|known| known.model_type() == name).ok_or_else(|| {
+            let known = ARCHITECTURES.map(Architecture::model_type).join(", ");
+            Error::unsupported(
+                path,
+                format!("architecture {name:?} is unknown in a GGUF file (known: {known})"),
+            )
+        })?;
     let reader = Reader { header, architecture, path };
     let config = reader.config(content)?;
     config.validate().map_err(|error| Error::format("GGUF", path, error))?;
@@ -52,7 +56,9 @@ impl Reader<'_> {
     fn size(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let first = match value {
-            Value::Array(values) if values.iter().all(|other| Some(other) == values.first()) => values.first(),
+            Value::Array(values) if values.iter().all(|other| Some(other) == values.first()) => {
+                values.first()
+            }
             Value::Array(_) => return Err(self.refuse(format!("{key} differs between layers"))),
             value => Some(value),
         };
@@ -70,7 +76,9 @@ impl Reader<'_> {
     fn number(&self, key: &str) -> Result<Option<f64>> {
         self.get(key)
             .map(|value| {
-                value.as_f64().ok_or_else(|| self.wrong(format!("metadata {key} must be a number, got {value:?}")))
+                value
+                    .as_f64()
+                    .ok_or_else(|| self.wrong(format!("metadata {key} must be a number, got {value:?}")))
             })
             .transpose()
     }
@@ -91,7 +99,8 @@ impl Reader<'_> {
         };
         for key in ["attention.value_length", "rope.dimension_count"] {
             if let Some(size) = self.size(key)?.filter(|&size| size != head_dim) {
-                return Err(self.refuse(format!("{key} {size} is not implemented (only the head's width {head_dim})")));
+                return Err(self
+                    .refuse(format!("{key} {size} is not implemented (only the head's width {head_dim})")));
             }
         }
         let max_position_embeddings = self.required("context_length")?;
@@ -112,7 +121,8 @@ impl Reader<'_> {
         };
         Ok(ModelConfig {
             architecture: self.architecture,
-            vocab_size: vocab_size.ok_or_else(|| Error::tensor("token_embd.weight", self.path, "it is missing"))?,
+            vocab_size: vocab_size
+                .ok_or_else(|| Error::tensor("token_embd.weight", self.path, "it is missing"))?,
             hidden_size,
             intermediate_size: self.required("feed_forward_length")?,
             num_hidden_layers: self.required("block_count")?,
@@ -176,12 +186,16 @@ impl Reader<'_> {
 
     /// The divisors of Llama 3.1's frequencies, which the file holds instead of their parameters.
     fn rope_factors(&self, content: &[u8]) -> Result<Option<Vec<f64>>> {
-        let Some(tensor) = self.header.tensors.iter().find(|tensor| tensor.name == "rope_freqs.weight") else {
+        let Some(tensor) = self.header.tensors.iter().find(|tensor| tensor.name == "rope_freqs.weight")
+        else {
             return Ok(None);
         };
-        let end = tensor.shape.iter().product::<usize>().checked_mul(4).and_then(|n| n.checked_add(tensor.offset));
+        let end =
+            tensor.shape.iter().product::<usize>().checked_mul(4).and_then(|n| n.checked_add(tensor.offset));
         let bytes = end.and_then(|end| content.get(tensor.offset..end)).filter(|_| tensor.kind == 0);
-        let bytes = bytes.ok_or_else(|| Error::tensor("rope_freqs.weight", self.path, "it is no F32 tensor in the file"))?;
+        let bytes = bytes.ok_or_else(|| {
+            Error::tensor("rope_freqs.weight", self.path, "it is no F32 tensor in the file")
+        })?;
         Ok(Some(bytes.as_chunks::<4>().0.iter().map(|&value| f64::from(f32::from_le_bytes(value))).collect()))
     }
 

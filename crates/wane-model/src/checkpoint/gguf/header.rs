@@ -76,7 +76,9 @@ pub(crate) fn parse(content: &[u8]) -> Result<Header> {
     }
     match cursor.u32()? {
         2 | 3 => {}
-        version if version.swap_bytes() <= 3 => return Err("it is big-endian (only little-endian is read)".into()),
+        version if version.swap_bytes() <= 3 => {
+            return Err("it is big-endian (only little-endian is read)".into());
+        }
         version => return Err(format!("version {version} is not read (known: 2, 3)")),
     }
     let tensor_count = cursor.u64()?;
@@ -105,7 +107,10 @@ pub(crate) fn parse(content: &[u8]) -> Result<Header> {
     let data = cursor.position.next_multiple_of(alignment);
     for tensor in &mut tensors {
         if !tensor.offset.is_multiple_of(alignment) {
-            return Err(format!("tensor {} begins at {}, no multiple of {alignment}", tensor.name, tensor.offset));
+            return Err(format!(
+                "tensor {} begins at {}, no multiple of {alignment}",
+                tensor.name, tensor.offset
+            ));
         }
         tensor.offset = tensor
             .offset
@@ -122,13 +127,14 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, bytes: usize) -> Result<&'a [u8]> {
-        let end = self.position.checked_add(bytes).filter(|&end| end <= self.content.len()).ok_or_else(|| {
-            format!(
-                "it ends early: {bytes} bytes are missing at {} of {}",
-                self.position,
-                self.content.len()
-            )
-        })?;
+        let end =
+            self.position.checked_add(bytes).filter(|&end| end <= self.content.len()).ok_or_else(|| {
+                format!(
+                    "it ends early: {bytes} bytes are missing at {} of {}",
+                    self.position,
+                    self.content.len()
+                )
+            })?;
         let taken = &self.content[self.position..end];
         self.position = end;
         Ok(taken)

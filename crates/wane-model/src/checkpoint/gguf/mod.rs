@@ -6,7 +6,7 @@
 mod config;
 mod header;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod weights;
 
 use std::path::Path;
@@ -46,12 +46,6 @@ pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
 
 fn parse(content: &[u8], path: &Path) -> Result<Header> {
     header::parse(content).map_err(|problem| Error::format("GGUF", path, problem))
-}
-
-/// Parses a header and throws it away: what a fuzzer calls.
-#[doc(hidden)]
-pub fn check_header(content: &[u8]) -> std::result::Result<(), String> {
-    header::parse(content).map(|_| ())
 }
 
 fn chat_template(header: &Header) -> Option<ChatTemplate> {

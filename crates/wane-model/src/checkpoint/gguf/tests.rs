@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use wane_kernels::{QuantKind, Weight};
 
-use super::{check_header, header, open_bytes};
+use super::{header, open_bytes};
 use crate::config::RopeScaling;
 use crate::{GenerationPrompt, Message, SpecialTokens};
 
@@ -91,6 +91,10 @@ fn f32_bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
+fn check_header(file: &[u8]) -> Result<(), String> {
+    header::parse(file).map(|_| ())
+}
+
 /// One layer, hidden 32, 2 heads of 16 with one K/V head; q is Q8_0 with the row number as scale.
 fn tiny() -> Writer {
     let ones = f32_bytes([1.0; 32]);
@@ -124,6 +128,20 @@ fn tiny() -> Writer {
         .tensor("blk.0.ffn_down.weight", &[32, 32], 0, &matrix(32, 32))
 }
 
+/// A whole file with a tokenizer, for mutations.
+pub(crate) fn sample() -> Vec<u8> {
+    let kinds = [3u32, 1, 1, 1, 1].map(u32::to_le_bytes);
+    tiny()
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", "smollm")
+        .texts("tokenizer.ggml.tokens", &["<|im_end|>", "a", "b", "ab", "\u{120}"])
+        .numbers("tokenizer.ggml.token_type", 5, &kinds)
+        .texts("tokenizer.ggml.merges", &["a b"])
+        .int("tokenizer.ggml.eos_token_id", 0)
+        .text("tokenizer.chat_template", "{{ messages[0]['content'] + eos_token }}")
+        .finish()
+}
+
 fn open(file: Writer) -> crate::Result<crate::Checkpoint> {
     open_bytes(Arc::new(file.finish()), Path::new("tiny.gguf"))
 }
@@ -147,8 +165,9 @@ fn configuration_and_weights_are_read() {
 fn rows_of_q_and_k_return_to_half_rotation_order() {
     let model = open(tiny()).unwrap();
     // Row p * 8 + i of a head was row 2i + p.
-    let expected: Vec<usize> =
-        (0..2).flat_map(|head| (0..2).flat_map(move |p| (0..8).map(move |i| head * 16 + 2 * i + p))).collect();
+    let expected: Vec<usize> = (0..2)
+        .flat_map(|head| (0..2).flat_map(move |p| (0..8).map(move |i| head * 16 + 2 * i + p)))
+        .collect();
     let k = model.weight("model.layers.0.self_attn.k_proj.weight").unwrap().dense().unwrap();
     let rows: Vec<usize> = k.f32s().chunks(32).map(|row| row[0] as usize).collect();
     assert_eq!(rows, expected[..16]);
@@ -202,16 +221,7 @@ fn llama3_frequencies_are_recognized() {
 
 #[test]
 fn a_byte_level_tokenizer_is_built() {
-    let ids = |ids: &[u32]| ids.iter().map(|id| id.to_le_bytes()).collect::<Vec<_>>();
-    let file = tiny()
-        .text("tokenizer.ggml.model", "gpt2")
-        .text("tokenizer.ggml.pre", "smollm")
-        .texts("tokenizer.ggml.tokens", &["<|im_end|>", "a", "b", "ab", "\u{120}"])
-        .numbers("tokenizer.ggml.token_type", 5, &ids(&[3, 1, 1, 1, 1]))
-        .texts("tokenizer.ggml.merges", &["a b"])
-        .int("tokenizer.ggml.eos_token_id", 0)
-        .text("tokenizer.chat_template", "{{ messages[0]['content'] + eos_token }}");
-    let model = open(file).unwrap();
+    let model = open_bytes(Arc::new(sample()), Path::new("tiny.gguf")).unwrap();
     let tokenizer = model.tokenizer.unwrap();
     assert_eq!(tokenizer.encode("ab a<|im_end|>").unwrap(), [3, 4, 1, 0]);
     assert_eq!(tokenizer.decode(&[3, 4, 1, 0], SpecialTokens::Skip).unwrap(), "ab a");

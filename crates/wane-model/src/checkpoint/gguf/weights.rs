@@ -24,8 +24,9 @@ pub(super) fn read(
 ) -> Result<BTreeMap<String, SourceTensor>> {
     let mut tensors = BTreeMap::new();
     for info in header.tensors.iter().filter(|info| info.name != "rope_freqs.weight") {
-        let name = canonical_name(&info.name)
-            .ok_or_else(|| Error::tensor(&info.name, path, "this tensor is unknown in the model's architecture"))?;
+        let name = canonical_name(&info.name).ok_or_else(|| {
+            Error::tensor(&info.name, path, "this tensor is unknown in the model's architecture")
+        })?;
         let dtype = dtype(info.kind).map_err(|problem| Error::tensor(&info.name, path, problem))?;
         let mut tensor = SourceTensor::new(dtype, info.shape.clone(), data.clone(), info.offset)
             .map_err(|problem| Error::tensor(&info.name, path, problem))?;
@@ -38,8 +39,9 @@ pub(super) fn read(
                 None
             };
             if let Some(heads) = heads {
-                tensor = half_rotation_rows(&tensor, heads)
-                    .ok_or_else(|| Error::tensor(&info.name, path, format!("its rows are no {heads} heads")))?;
+                tensor = half_rotation_rows(&tensor, heads).ok_or_else(|| {
+                    Error::tensor(&info.name, path, format!("its rows are no {heads} heads"))
+                })?;
             }
         }
         if tensors.insert(name, tensor).is_some() {

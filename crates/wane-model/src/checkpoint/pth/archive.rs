@@ -21,10 +21,13 @@ pub(super) fn members(content: &[u8]) -> Result<BTreeMap<String, Range<usize>>> 
         if u32_at(content, entry.header)? != 0x0403_4b50 {
             return Err(format!("member {} has no header at {}", entry.name, entry.header));
         }
-        let skip = 30 + usize::from(u16_at(content, entry.header + 26)?) + usize::from(u16_at(content, entry.header + 28)?);
+        let skip = 30
+            + usize::from(u16_at(content, entry.header + 26)?)
+            + usize::from(u16_at(content, entry.header + 28)?);
         let begin = entry.header + skip;
         let end = begin.checked_add(entry.size).filter(|&end| end <= content.len());
-        let end = end.ok_or_else(|| format!("member {} of {} bytes goes beyond the end", entry.name, entry.size))?;
+        let end =
+            end.ok_or_else(|| format!("member {} of {} bytes goes beyond the end", entry.name, entry.size))?;
         members.insert(entry.name, begin..end);
     }
     Ok(members)
@@ -67,8 +70,7 @@ impl Entry {
         if u32_at(content, at)? != 0x0201_4b50 {
             return Err(format!("the archive's list of members is damaged at {at}"));
         }
-        let [name, extra, comment] =
-            [28, 30, 32].map(|field| u16_at(content, at + field).map(usize::from));
+        let [name, extra, comment] = [28, 30, 32].map(|field| u16_at(content, at + field).map(usize::from));
         let (name, extra, comment) = (name?, extra?, comment?);
         let method = u16_at(content, at + 10)?;
         let packed = u32_at(content, at + 20)?;
@@ -79,7 +81,11 @@ impl Entry {
         // 64-bit values stand in this order, each only if its 32-bit field is full.
         let mut wide = wide.iter().copied();
         let mut widen = |value: u32| {
-            if value == u32::MAX { wide.next().ok_or("a 64-bit size is missing") } else { Ok(u64::from(value)) }
+            if value == u32::MAX {
+                wide.next().ok_or("a 64-bit size is missing")
+            } else {
+                Ok(u64::from(value))
+            }
         };
         let (unpacked, packed, header) = (widen(unpacked)?, widen(packed)?, widen(header)?);
         if method == 0 && unpacked != packed {
@@ -101,7 +107,12 @@ fn wide_fields(mut extra: &[u8]) -> Vec<u64> {
     while let [a, b, c, d, rest @ ..] = extra {
         let length = usize::from(u16::from_le_bytes([*c, *d])).min(rest.len());
         if u16::from_le_bytes([*a, *b]) == 1 {
-            return rest[..length].as_chunks::<8>().0.iter().map(|&bytes| u64::from_le_bytes(bytes)).collect();
+            return rest[..length]
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|&bytes| u64::from_le_bytes(bytes))
+                .collect();
         }
         extra = &rest[length..];
     }

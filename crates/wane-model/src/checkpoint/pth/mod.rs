@@ -37,9 +37,8 @@ fn open_bytes(data: Bytes, sizes: &Sizes, path: &Path) -> Result<Checkpoint> {
     Ok(Checkpoint { config, weights, tokenizer: None, chat_template: None, path: path.to_owned() })
 }
 
-/// Parses a file's content and throws it away: what a fuzzer calls.
-#[doc(hidden)]
-pub fn check(content: &[u8]) -> std::result::Result<(), String> {
+/// Parses a file's content, and the same bytes as a bare pickle, and throws the result away.
+pub(super) fn check(content: &[u8]) -> std::result::Result<(), String> {
     let data: Bytes = std::sync::Arc::new(content.to_vec());
     let _ = pickle::parse(content);
     state_dict(&data, Path::new("fuzz.pth")).map(|_| ()).map_err(|error| error.to_string())
@@ -55,7 +54,10 @@ fn state_dict(data: &Bytes, path: &Path) -> Result<Tensors> {
         .find(|(name, _)| name.ends_with("/data.pkl"))
         .ok_or_else(|| wrong("the archive has no data.pkl".into()))?;
     let prefix = &name[..name.len() - "data.pkl".len()];
-    if members.get(&format!("{prefix}byteorder")).is_some_and(|range| content[range.clone()].starts_with(b"big")) {
+    if members
+        .get(&format!("{prefix}byteorder"))
+        .is_some_and(|range| content[range.clone()].starts_with(b"big"))
+    {
         return Err(wrong("it is big-endian (only little-endian is read)".into()));
     }
     let pickle = pickle::parse(&content[range.clone()]).map_err(wrong)?;
@@ -63,7 +65,9 @@ fn state_dict(data: &Bytes, path: &Path) -> Result<Tensors> {
 
     let mut tensors = Tensors::new();
     for &(key, value) in pickle.items(state) {
-        let (Node::Text(name), Node::Tensor { .. }) = (pickle.node(key), pickle.node(value)) else { continue };
+        let (Node::Text(name), Node::Tensor { .. }) = (pickle.node(key), pickle.node(value)) else {
+            continue;
+        };
         let name = name.replace("_orig_mod.", "");
         let tensor = tensor(&pickle, value, &members, prefix, data)
             .map_err(|problem| Error::tensor(&name, path, problem))?;
@@ -122,8 +126,15 @@ struct Sizes {
 }
 
 impl Sizes {
-    const KEYS: [&'static str; 7] =
-        ["d_model", "num_heads", "num_layers", "vocab_size", "ffn_activation", "memory", "max_position_embeddings"];
+    const KEYS: [&'static str; 7] = [
+        "d_model",
+        "num_heads",
+        "num_layers",
+        "vocab_size",
+        "ffn_activation",
+        "memory",
+        "max_position_embeddings",
+    ];
 
     fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
@@ -156,20 +167,25 @@ impl Sizes {
 
     fn config(&self, state: &Tensors, path: &Path) -> Result<ModelConfig> {
         let shape = |name: &str| -> Result<[usize; 2]> {
-            let tensor = state.get(name).ok_or_else(|| Error::tensor(name, path, "it is missing from the file"))?;
-            <[usize; 2]>::try_from(tensor.shape.as_slice())
-                .map_err(|_| Error::tensor(name, path, format!("a matrix was expected, got {:?}", tensor.shape)))
+            let tensor =
+                state.get(name).ok_or_else(|| Error::tensor(name, path, "it is missing from the file"))?;
+            <[usize; 2]>::try_from(tensor.shape.as_slice()).map_err(|_| {
+                Error::tensor(name, path, format!("a matrix was expected, got {:?}", tensor.shape))
+            })
         };
         let [vocab, width] = shape("embedding.wte.weight")?;
         let [rows, _] = shape("backbone.layers.0.seq_layer.in_proj.weight")?;
         let [fc1, _] = shape("backbone.layers.0.hidden_layer.fc1.weight")?;
         let [_, ffn] = shape("backbone.layers.0.hidden_layer.fc2.weight")?;
-        let layers = (0..).take_while(|i| state.contains_key(&format!("backbone.layers.{i}.seq_layer.in_proj.weight")));
+        let layers = (0..)
+            .take_while(|i| state.contains_key(&format!("backbone.layers.{i}.seq_layer.in_proj.weight")));
         let layers = layers.count();
 
         let gate = state.contains_key("backbone.layers.0.seq_layer.fgate_proj.weight");
         let memory = rows == 5 * width || gate;
-        if let Some(asked) = self.values.get("memory").and_then(Value::as_bool).filter(|asked| *asked != memory) {
+        if let Some(asked) =
+            self.values.get("memory").and_then(Value::as_bool).filter(|asked| *asked != memory)
+        {
             let problem = format!("memory is {asked}, but in_proj has {rows} rows at width {width}");
             return Err(Error::format("JSON", &self.path, problem));
         }
@@ -254,12 +270,17 @@ fn rename(state: Tensors, config: &ModelConfig, path: &Path) -> Result<Tensors> 
             }
             match tensor.shape.first() {
                 Some(&rows) if rows == names.len() * width => Ok(()),
-                rows => Err(Error::tensor(&name, path, format!("{} rows were expected, got {rows:?}", names.len() * width))),
+                rows => Err(Error::tensor(
+                    &name,
+                    path,
+                    format!("{} rows were expected, got {rows:?}", names.len() * width),
+                )),
             }
         };
         match part {
             "seq_layer.in_proj.weight" => {
-                let parts = ["output_gate", "q_proj", "k_proj", "v_proj", "memory_gate"].map(|p| format!("self_attn.{p}"));
+                let parts = ["output_gate", "q_proj", "k_proj", "v_proj", "memory_gate"]
+                    .map(|p| format!("self_attn.{p}"));
                 let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
                 let fused = tensor.shape.first() == Some(&(5 * config.hidden_size));
                 split(&parts[..if fused { 5 } else { 4 }], config.hidden_size)?;

@@ -26,9 +26,18 @@ pub(super) enum Node {
     /// A class or function by its full name.
     Global(String),
     /// A member of the archive, typed.
-    Storage { class: String, key: String, elements: usize },
+    Storage {
+        class: String,
+        key: String,
+        elements: usize,
+    },
     /// A view of a storage, sizes in elements.
-    Tensor { storage: Id, offset: usize, shape: Vec<usize>, strides: Vec<usize> },
+    Tensor {
+        storage: Id,
+        offset: usize,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+    },
     /// An instance of an unknown class with the items that were put into it.
     Opaque(Vec<(Id, Id)>),
 }
@@ -94,7 +103,8 @@ impl Machine<'_> {
             if opcode == b'.' {
                 return self.pop();
             }
-            self.step(opcode).map_err(|problem| format!("{problem} (pickle opcode 0x{opcode:02x} at {at})"))?;
+            self.step(opcode)
+                .map_err(|problem| format!("{problem} (pickle opcode 0x{opcode:02x} at {at})"))?;
         }
     }
 
@@ -127,7 +137,9 @@ impl Machine<'_> {
                 match text.as_str() {
                     "00" => self.push(Node::Bool(false)),
                     "01" => self.push(Node::Bool(true)),
-                    text => self.push(Node::Int(text.parse().map_err(|_| format!("{text:?} is no integer"))?)),
+                    text => {
+                        self.push(Node::Int(text.parse().map_err(|_| format!("{text:?} is no integer"))?))
+                    }
                 }
             }
             b'L' => {
@@ -267,7 +279,8 @@ impl Machine<'_> {
 
     fn line(&mut self) -> Result<String> {
         let rest = &self.content[self.position..];
-        let end = rest.iter().position(|&byte| byte == b'\n').ok_or("the pickle ends in the middle of a line")?;
+        let end =
+            rest.iter().position(|&byte| byte == b'\n').ok_or("the pickle ends in the middle of a line")?;
         let text = String::from_utf8_lossy(&rest[..end]).into_owned();
         self.position += end + 1;
         Ok(text)
@@ -297,7 +310,11 @@ impl Machine<'_> {
 
     /// Values below the newest mark are out of reach.
     fn check_mark(&self, at: usize) -> Result<()> {
-        if self.marks.last().is_some_and(|&mark| at < mark) { Err("the stack is empty".into()) } else { Ok(()) }
+        if self.marks.last().is_some_and(|&mark| at < mark) {
+            Err("the stack is empty".into())
+        } else {
+            Ok(())
+        }
     }
 
     fn above_mark(&mut self) -> Result<Vec<Id>> {
@@ -380,7 +397,8 @@ impl Machine<'_> {
     }
 
     fn call(&mut self, callable: Id, arguments: Id) -> Result<()> {
-        let (Node::Global(name), Node::Tuple(arguments)) = (&self.nodes[callable], &self.nodes[arguments]) else {
+        let (Node::Global(name), Node::Tuple(arguments)) = (&self.nodes[callable], &self.nodes[arguments])
+        else {
             return self.push(Node::Opaque(Vec::new()));
         };
         match (name.as_str(), arguments.as_slice()) {
@@ -414,7 +432,8 @@ impl Machine<'_> {
         let (Node::Global(class), Node::Text(key)) = (&self.nodes[class], &self.nodes[key]) else {
             return Err("a storage must have a class and a key".into());
         };
-        let storage = Node::Storage { class: class.clone(), key: key.clone(), elements: self.size(elements)? };
+        let storage =
+            Node::Storage { class: class.clone(), key: key.clone(), elements: self.size(elements)? };
         self.push(storage)
     }
 
@@ -427,7 +446,9 @@ impl Machine<'_> {
 
     fn sizes(&self, id: Id) -> Result<Vec<usize>> {
         match &self.nodes[id] {
-            Node::Tuple(ids) | Node::List(ids) if ids.len() <= 16 => ids.iter().map(|&id| self.size(id)).collect(),
+            Node::Tuple(ids) | Node::List(ids) if ids.len() <= 16 => {
+                ids.iter().map(|&id| self.size(id)).collect()
+            }
             other => Err(format!("a shape must be a short tuple, not {other:?}")),
         }
     }

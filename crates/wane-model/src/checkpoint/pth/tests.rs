@@ -71,7 +71,9 @@ fn calls_are_not_executed() {
 
 #[test]
 fn a_pickle_cannot_reach_below_its_stack() {
-    for program in [b"(0.".as_slice(), b".", b"K\x01(\x85.", b"a.", b"h\x07.", b"u.", b"(K\x01u.", b"\x80\x02}(NNs."] {
+    for program in
+        [b"(0.".as_slice(), b".", b"K\x01(\x85.", b"a.", b"h\x07.", b"u.", b"(K\x01u.", b"\x80\x02}(NNs."]
+    {
         assert!(pickle::parse(program).is_err(), "{program:?}");
     }
 }

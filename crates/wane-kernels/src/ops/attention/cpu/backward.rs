@@ -151,10 +151,10 @@ impl Scratch {
     /// Starts with another head.
     fn fill(&mut self, [q, doutput, output]: [HeadRows<'_, f32>; 3], lse: &[f32], factor: f32) {
         let width = self.width;
-        for i in 0..lse.len() {
+        for (i, lse) in lse.iter().enumerate() {
             pack_row(q.row(i), factor, &mut self.queries[i * width..][..width]);
             pack_row(doutput.row(i), 1.0, &mut self.grads[i * width..][..width]);
-            self.lse[i] = lse[i] * std::f32::consts::LOG2_E;
+            self.lse[i] = lse * std::f32::consts::LOG2_E;
             self.delta[i] = doutput.row(i).iter().zip(output.row(i)).map(|(a, b)| a * b).sum();
         }
         self.dq.fill(0.0);

@@ -120,6 +120,7 @@ impl LoadLanes for bf16 {
 
 /// Coefficients of `2^f` for `|f| <= 1/2`, highest degree first. The last is exactly 1, so that
 /// an unchanged maximum leaves the running sums unchanged.
+#[expect(clippy::approx_constant, reason = "a fitted coefficient near ln 2, not ln 2")]
 const EXP2: [f32; 6] = [1.326_472_7e-3, 9.671_513e-3, 5.550_733_6e-2, 2.402_224_2e-1, 6.931_47e-1, 1.0];
 
 /// Bits of the lanes `from..to`.
@@ -131,6 +132,7 @@ fn mask(from: isize, to: isize) -> u16 {
 
 /// One register tile of a product: rows `r..r + R`, vectors `v..v + N`.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "the indices of a register tile")]
 unsafe fn tile<L: Lanes, const R: usize, const N: usize>(product: &Product, r: usize, v: usize) {
     let Product { depth, a, a_step, b_step, b, c, factor, .. } = *product;
     // SAFETY: the caller of `Lanes::product` vouches for all rows and vectors of the product.

@@ -141,16 +141,17 @@ struct ReadPart<'a, T> {
 impl<T: LoadLanes> Kernel for ReadPart<'_, T> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(mut self) {
+        // As many query heads share a loaded row as the registers hold.
         // SAFETY: `head_dim` fits the number of vectors.
         unsafe {
             match self.head_dim.div_ceil(LANES) {
-                1 => self.read::<L, 1>(),
-                2 => self.read::<L, 2>(),
-                3 => self.read::<L, 3>(),
-                4 => self.read::<L, 4>(),
-                5 | 6 => self.read::<L, 6>(),
-                7 | 8 => self.read::<L, 8>(),
-                _ => self.read::<L, MAX_VECTORS>(),
+                1 => self.read::<L, 1, 4>(),
+                2 => self.read::<L, 2, 4>(),
+                3 => self.read::<L, 3, 4>(),
+                4 => self.read::<L, 4, 4>(),
+                5 | 6 => self.read::<L, 6, 2>(),
+                7 | 8 => self.read::<L, 8, 2>(),
+                _ => self.read::<L, MAX_VECTORS, 1>(),
             }
         }
     }
@@ -158,32 +159,42 @@ impl<T: LoadLanes> Kernel for ReadPart<'_, T> {
 
 impl<T: LoadLanes> ReadPart<'_, T> {
     #[inline(always)]
-    unsafe fn read<L: Lanes, const N: usize>(&mut self) {
+    unsafe fn read<L: Lanes, const N: usize, const M: usize>(&mut self) {
         let len = self.host.len(self.lane);
         match self.reads {
             // SAFETY: passed on from the caller, here and below.
-            Reads::All => unsafe { self.read_rows::<L, N>(self.part.start, self.part.end) },
+            Reads::All => unsafe { self.read_rows::<L, N, M>(self.part.start, self.part.end) },
             Reads::Blocks { selection, block } => {
                 for &b in &selection.row(self.part.selector)[self.part.start..self.part.end] {
                     let start = usize::try_from(b).map_or(len, |b| b * block);
                     // SAFETY: as above.
-                    unsafe { self.read_rows::<L, N>(start, (start + block).min(len)) }
+                    unsafe { self.read_rows::<L, N, M>(start, (start + block).min(len)) }
                 }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn read_rows<L: Lanes, const N: usize>(&mut self, start: usize, end: usize) {
+    unsafe fn read_rows<L: Lanes, const N: usize, const M: usize>(&mut self, start: usize, end: usize) {
         let width = padded(self.head_dim);
         for (row, rows) in page_runs(start, end) {
             let (keys, values) = self.host.rows::<T>(self.lane, row, rows);
-            for (member, state) in self.states.iter_mut().enumerate() {
-                let run = Run { keys, values, rows, head_dim: self.head_dim };
-                let query = &self.queries[member * width..][..width];
-                let output = &mut self.outputs[member * width..][..width];
+            let run = Run { keys, values, rows, head_dim: self.head_dim };
+            let mut member = 0;
+            while member < self.states.len() {
+                let many = if member + M <= self.states.len() { M } else { 1 };
+                let queries = &self.queries[member * width..][..many * width];
+                let outputs = &mut self.outputs[member * width..][..many * width];
+                let states = &mut self.states[member..][..many];
                 // SAFETY: the run has `rows` keys and values of `head_dim` elements.
-                unsafe { run.attend::<L, N>(query, output, state) }
+                unsafe {
+                    if many == M {
+                        run.attend::<L, N, M>(queries, outputs, states);
+                    } else {
+                        run.attend::<L, N, 1>(queries, outputs, states);
+                    }
+                }
+                member += many;
             }
         }
     }
@@ -198,41 +209,87 @@ struct Run<'a, T> {
 }
 
 impl<T: LoadLanes> Run<'_, T> {
-    /// Vector `c` of the row that starts at `row`; beyond the row's end it is zero.
+    /// The row that starts at `row`; beyond its end it is zero.
     #[inline(always)]
-    unsafe fn vector<L: Lanes>(&self, row: *const T, c: usize) -> L::V {
-        let at = row.wrapping_add(c * LANES);
-        let left = self.head_dim.saturating_sub(c * LANES);
+    unsafe fn vectors<L: Lanes, const N: usize>(&self, row: *const T) -> [L::V; N] {
         // SAFETY: at most the row's own elements are read.
-        unsafe { if left >= LANES { T::load::<L>(at) } else { T::load_first::<L>(at, left) } }
+        unsafe {
+            let mut vectors = [L::splat(0.0); N];
+            for (c, vector) in vectors.iter_mut().enumerate() {
+                let at = row.wrapping_add(c * LANES);
+                let left = self.head_dim.saturating_sub(c * LANES);
+                *vector = if left >= LANES { T::load::<L>(at) } else { T::load_first::<L>(at, left) };
+            }
+            vectors
+        }
     }
 
-    /// Adds the run to one query's softmax.
+    /// Adds the run to the softmax of `M` queries [M, width].
     #[inline(always)]
-    unsafe fn attend<L: Lanes, const N: usize>(
+    #[expect(clippy::needless_range_loop, reason = "the indices of a register tile")]
+    unsafe fn attend<L: Lanes, const N: usize, const M: usize>(
         &self,
-        query: &[f32],
-        output: &mut [f32],
-        state: &mut QueryState,
+        queries: &[f32],
+        outputs: &mut [f32],
+        states: &mut [QueryState],
     ) {
-        let vectors = query.len() / LANES;
-        let mut scores = [f32::NEG_INFINITY; PAGE_LEN];
+        let width = queries.len() / M;
+        let vectors = width / LANES;
+        assert!(outputs.len() == M * width && states.len() == M, "one state per query");
+        let mut scores = [[f32::NEG_INFINITY; PAGE_LEN]; M];
+        let mut factors = [0.0; M];
         // SAFETY: queries and outputs are padded to whole vectors; rows lie in the run.
         unsafe {
-            let mut q = [L::splat(0.0); N];
-            for (c, q) in q.iter_mut().enumerate().take(vectors) {
-                *q = L::load(query.as_ptr().add(c * LANES));
-            }
-            for (j, score) in scores.iter_mut().enumerate().take(self.rows) {
-                let key = self.keys.as_ptr().add(j * self.head_dim);
-                let mut sum = L::mul(q[0], self.vector::<L>(key, 0));
-                for c in 1..N {
-                    sum = L::mul_add(q[c], self.vector::<L>(key, c), sum);
+            let mut q = [[L::splat(0.0); N]; M];
+            for m in 0..M {
+                for c in 0..vectors {
+                    q[m][c] = L::load(queries.as_ptr().add(m * width + c * LANES));
                 }
-                *score = L::sum(sum);
+            }
+            for j in 0..self.rows {
+                let key = self.vectors::<L, N>(self.keys.as_ptr().add(j * self.head_dim));
+                for m in 0..M {
+                    let mut sum = L::mul(q[m][0], key[0]);
+                    for c in 1..N {
+                        sum = L::mul_add(q[m][c], key[c], sum);
+                    }
+                    scores[m][j] = L::sum(sum);
+                }
+            }
+            for m in 0..M {
+                factors[m] = self.weights::<L>(&mut scores[m], &mut states[m]);
             }
 
-            let used = self.rows.next_multiple_of(LANES);
+            let mut sums = [[L::splat(0.0); N]; M];
+            for m in 0..M {
+                for c in 0..vectors {
+                    let old = L::load(outputs.as_ptr().add(m * width + c * LANES));
+                    sums[m][c] = L::mul(L::splat(factors[m]), old);
+                }
+            }
+            for j in 0..self.rows {
+                let value = self.vectors::<L, N>(self.values.as_ptr().add(j * self.head_dim));
+                for m in 0..M {
+                    let p = L::broadcast(&scores[m][j]);
+                    for c in 0..N {
+                        sums[m][c] = L::mul_add(p, value[c], sums[m][c]);
+                    }
+                }
+            }
+            for m in 0..M {
+                for c in 0..vectors {
+                    L::store(outputs.as_mut_ptr().add(m * width + c * LANES), sums[m][c]);
+                }
+            }
+        }
+    }
+
+    /// Turns the scores of one query into weights; returns the factor of what it had before.
+    #[inline(always)]
+    unsafe fn weights<L: Lanes>(&self, scores: &mut [f32; PAGE_LEN], state: &mut QueryState) -> f32 {
+        let used = self.rows.next_multiple_of(LANES);
+        // SAFETY: a page's scores are whole vectors; those beyond the run are minus infinity.
+        unsafe {
             let mut max = L::splat(state.max);
             for v in (0..used).step_by(LANES) {
                 max = L::max(max, L::load(scores.as_ptr().add(v)));
@@ -248,22 +305,7 @@ impl<T: LoadLanes> Run<'_, T> {
                 sum = L::add(sum, p);
             }
             *state = QueryState { max, sum: state.sum * factor[0] + L::sum(sum) };
-
-            let factor = L::splat(factor[0]);
-            let mut sums = [L::splat(0.0); N];
-            for (c, sum) in sums.iter_mut().enumerate().take(vectors) {
-                *sum = L::mul(factor, L::load(output.as_ptr().add(c * LANES)));
-            }
-            for (j, score) in scores.iter().enumerate().take(self.rows) {
-                let value = self.values.as_ptr().add(j * self.head_dim);
-                let p = L::broadcast(score);
-                for (c, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::mul_add(p, self.vector::<L>(value, c), *sum);
-                }
-            }
-            for (c, sum) in sums.iter().enumerate().take(vectors) {
-                L::store(output.as_mut_ptr().add(c * LANES), *sum);
-            }
+            factor[0]
         }
     }
 }

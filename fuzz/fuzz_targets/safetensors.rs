@@ -1,0 +1,4 @@
+//! Safetensors headers: no input may panic or reserve memory beyond its own size.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wane_model::checkpoint::fuzz::safetensors(data));
