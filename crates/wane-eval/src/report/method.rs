@@ -44,11 +44,6 @@ impl Method {
         self.parts.iter().all(|p| p.name == "dense")
     }
 
-    /// Method names joined by `+`.
-    pub(super) fn names(&self) -> String {
-        self.parts.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join("+")
-    }
-
     /// The seed of a random selector.
     pub(super) fn seed(&self) -> Option<&str> {
         self.parts.iter().find_map(|p| p.value("seed"))

@@ -215,7 +215,7 @@ fn repeated_cut_and_newer_records_are_left_out_and_said() {
     contains(
         &notes,
         &[
-            "the last line (line 123) is cut off and was left out",
+            "the last line (line 124) is cut off and was left out",
             "1 records repeat an example that came before and were left out; 1 of them have another score",
             "1 records of a newer version than 1 were left out",
         ],
