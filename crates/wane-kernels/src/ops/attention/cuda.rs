@@ -79,7 +79,7 @@ impl Sizes {
             Pattern::Causal => (None, keys, 0),
             Pattern::Dilated { dilation, window, initial } => (dilation, window, initial),
         };
-        Ok(Self {
+        let sizes = Self {
             batch: batch as i32,
             queries: queries as i32,
             keys: keys as i32,
@@ -91,7 +91,9 @@ impl Sizes {
             window: window.min(keys) as i32,
             initial: initial.min(keys) as i32,
             scale,
-        })
+        };
+        // The causal kernels take every key for an ordinary one.
+        Ok(if sizes.dense() { Self { dilation: 0, window: keys as i32, initial: 0, ..sizes } } else { sizes })
     }
 
     // Whether every earlier key is visible.
