@@ -65,15 +65,11 @@ fn count(n: usize, what: &str) -> String {
 fn section(text: &mut String, loaded: &Loaded, study: &Study, number: usize, of: usize) {
     let title = if of > 1 { format!("Records {}: context {}", number + 1, study.setup.context) } else { "Results".to_owned() };
     let _ = writeln!(text, "<section aria-labelledby=\"study-{number}\">\n<h2 id=\"study-{number}\">{title}</h2>\n<p>{}; {} at most in a cell.</p>", sentence(&study.setup.summary()), count(study.samples, "sample"));
-    let sentences = findings::sentences(study);
     if study.models.len() > 1 {
         let _ = writeln!(text, "<h3 id=\"findings-{number}\">What the gains say</h3>");
-        if sentences.is_empty() {
-            text.push_str("<p>Nothing yet: no sparse method has records of every task for two models.</p>\n");
-        } else {
-            let items: String = sentences.iter().map(|s| format!("<li>{}</li>", escape(s))).collect();
-            let _ = writeln!(text, "<ul>{items}</ul>");
-        }
+    }
+    for m in 1..study.models.len() {
+        gains(text, study, m);
     }
     let _ = writeln!(text, "<h3 id=\"figures-{number}\">Accuracy against budget</h3>");
     let figures = figures(study);
@@ -102,6 +98,22 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, number: usize, of:
         text.push_str(&sheet.html());
     }
     text.push_str("</section>\n");
+}
+
+/// What model `m` gains, in sentences.
+fn gains(text: &mut String, study: &Study, m: usize) {
+    let findings = findings::of_model(study, m);
+    let name = escape(&study.gain_name(m));
+    if findings.is_empty() {
+        let _ = writeln!(text, "<p>{name}: nothing yet, no sparse method has records of every task for both models.</p>");
+        return;
+    }
+    let item = |f: &findings::Finding| format!("<li><strong>{}</strong>: {}</li>", escape(&f.family), escape(&f.text));
+    let items: String = findings.iter().map(item).collect();
+    let _ = writeln!(
+        text,
+        "<p>{name}, mean of the tasks, in points, with 95 % intervals, from the largest budget to the smallest; then the published gains of memory over attention at the same settings.</p>\n<ul>{items}</ul>"
+    );
 }
 
 fn legend(models: &[String]) -> String {

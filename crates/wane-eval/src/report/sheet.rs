@@ -114,7 +114,7 @@ impl Sheet {
         let (notes, id, span) = (self.notes(), &self.id, self.columns.len());
         let class = if self.layout == Layout::Words { " class=\"words\"" } else { "" };
         let mut text = format!(
-            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"{id}-c\">\n<table{class}>\n<caption id=\"{id}-c\">{}</caption>\n<thead><tr>",
+            "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"{id}-c\">\n<table{class}>\n<caption id=\"{id}-c\"><span>{}</span></caption>\n<thead><tr>",
             escape(&self.caption)
         );
         for column in &self.columns {
@@ -189,9 +189,10 @@ impl Row {
             Kind::Published => "published",
         };
         let id = self.id.as_ref().map_or_else(String::new, |id| format!(" id=\"{id}\""));
-        let mut label = escape(&self.label);
+        // Method strings may break after commas.
+        let mut label = escape(&self.label).replace(",", ",<wbr>").replace('+', "+<wbr>");
         if let Some(source) = &self.source {
-            label = format!("{label} <a class=\"source\" href=\"#{source}\" aria-label=\"where {label} comes from\">source</a>");
+            label = format!("{label} <a class=\"source\" href=\"#{source}\" aria-label=\"where {} comes from\">source</a>", escape(&self.label));
         }
         let _ = write!(text, "<tr class=\"{class}\"{id}><th scope=\"row\">{label}</th>");
         for cell in &self.cells {

@@ -7,6 +7,7 @@ use super::method::budget_name;
 use super::published::{self, Pair};
 use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, column};
 use super::study::{Accuracy, Arm, Difference, Study};
+use crate::ruler::TASKS;
 use crate::statistics::Interval;
 use crate::table::{bytes, short};
 
@@ -66,6 +67,11 @@ pub(super) fn signed(value: f64) -> String {
     if text == "+0.0" || text == "-0.0" { "0.0".into() } else { text.replace('-', "\u{2212}") }
 }
 
+/// Like [`signed`], to a hundredth.
+pub(super) fn signed_finely(value: f64) -> String {
+    if sign(value) == 0 { "0.00".into() } else { format!("{value:+.2}").replace('-', "\u{2212}") }
+}
+
 fn published_row(label: String, values: Vec<OrReason<f64>>, show: fn(f64) -> String, kind: Kind) -> Row {
     let cells = values.iter().map(|v| Cell::of(v, |v| Cell::text(show(*v)))).collect();
     Row { label, kind, cells, id: None, source: None }
@@ -89,30 +95,36 @@ fn accuracy(study: &Study, number: usize) -> Sheet {
             let mut cells: Vec<Cell> = gain.cells.iter().map(|g| Cell::of(g, points)).collect();
             cells.push(Cell::of(&gain.mean, points));
             cells.push(Cell::of(&gain.mean, |g| Cell { text: g.pairs.to_string(), detail: "pairs".into(), note: String::new() }));
-            rows.push(Row { label: study.gain_name(m), kind: Kind::Gain, cells, id: None, source: None });
+            let label = if study.models.len() > 2 { format!("gain of {}", study.models[m].label) } else { "gain".to_owned() };
+            rows.push(Row { label, kind: Kind::Gain, cells, id: None, source: None });
         }
         for pair in published::find(&arm.method).unwrap_or_default() {
             let Pair { attention, memory } = pair;
             for row in [attention, memory] {
                 let mut values: Vec<OrReason<f64>> = study.tasks.iter().map(|t| row.of(t)).collect();
                 values.push(row.mean(&study.tasks));
-                let label = format!("published: {} {}", row.model, row.backbone);
+                let label = format!("{} {}, published", row.model, row.backbone);
                 let mut row = published_row(label, values, |v| format!("{v:.1}"), Kind::Published);
                 row.cells.push(Cell::text(""));
                 rows.push(row);
             }
             let mut values: Vec<OrReason<f64>> = study.tasks.iter().map(|t| pair.gain(t)).collect();
             values.push(pair.mean_gain(&study.tasks));
-            let label = format!("published: {} memory minus attention", memory.model);
+            let label = format!("{} gain, published", memory.model);
             let mut row = published_row(label, values, signed, Kind::Published);
             row.cells.push(Cell::text(""));
             rows.push(row);
         }
         Group { title: title(arm), rows }
     };
+    let mut caption = "Accuracy in percent by method, model and task. Below a value: its 95 % interval (Wilson)".to_owned();
+    if study.models.len() > 1 {
+        caption.push_str(&format!(". Gains are over {}, in points on the same samples, with intervals by paired bootstrap", study.models[0].label));
+        caption.push_str("; published gains are memory over attention");
+    }
     Sheet {
         id: format!("accuracy-{number}"),
-        caption: "Accuracy in percent by method, model and task. Below a value: its 95 % interval (Wilson; gains in points: paired bootstrap over samples)".into(),
+        caption,
         layout: Layout::Numbers,
         columns: task_columns(study, "model", &[("mean", "mean of the tasks"), ("n", "records")]),
         groups: study.arms.iter().enumerate().map(group).collect(),
@@ -130,7 +142,7 @@ fn gains(study: &Study, number: usize) -> Sheet {
     for model in &models {
         columns.push(column(model, "published gain, mean of the same tasks, points"));
         columns.push(column("measured minus published", ""));
-        columns.push(column("same sign", "of the mean gain; below: tasks whose gain has the same sign"));
+        columns.push(column("same sign", "of the mean gain; below: of the tasks whose published gain is not 0, how many have the same sign"));
     }
     let row = |m: usize, index: usize| {
         let (arm, gain) = (&study.arms[index], study.gain(index, m));
@@ -144,12 +156,13 @@ fn gains(study: &Study, number: usize) -> Sheet {
             let theirs = pair.clone().and_then(|p| p.mean_gain(&study.tasks));
             let ours = gain.mean.clone().map(|g| 100.0 * g.interval.value);
             let both = theirs.clone().and_then(|t| ours.map(|o| (o, t)));
-            cells.push(Cell::of(&theirs, |g| Cell::text(signed(*g))));
+            cells.push(Cell::of(&theirs, |g| Cell::text(signed_finely(*g))));
             cells.push(Cell::of(&both, |(o, t)| Cell::text(signed(o - t))));
             let of_tasks = || {
                 let same = |(t, task): (usize, &String)| {
                     let ours = gain.cells[t].as_ref().ok()?.interval.value;
-                    Some(sign(ours) == sign(pair.as_ref().ok()?.gain(task).ok()?))
+                    let theirs = pair.as_ref().ok()?.gain(task).ok()?;
+                    (sign(theirs) != 0).then_some(sign(ours) == sign(theirs))
                 };
                 let signs: Vec<bool> = study.tasks.iter().enumerate().filter_map(same).collect();
                 format!("{} of {} tasks", signs.iter().filter(|s| **s).count(), signs.len())
@@ -165,7 +178,7 @@ fn gains(study: &Study, number: usize) -> Sheet {
     let groups = (1..study.models.len())
         .map(|m| Group { title: study.gain_name(m), rows: (0..study.arms.len()).map(|index| row(m, index)).collect() })
         .collect();
-    let caption = "Gains in points beside the published gains of memory over attention at the same method, block and k".into();
+    let caption = "Gains in points beside the published gains of memory over attention at the same method, block and k. Below a sign: of the tasks whose published gain is not 0, how many have the same sign".into();
     Sheet { id: format!("gains-{number}"), caption, layout: Layout::Numbers, columns, groups }
 }
 
@@ -230,12 +243,20 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
             let Ok(row) = &study.rows[index][m] else { continue };
             let measured = study.tasks.iter().zip(&row.cells).filter(|(_, c)| c.is_ok());
             let tasks: Vec<&str> = measured.map(|(t, _)| t.as_str()).collect();
+            let needles = TASKS.iter().filter(|t| t.needle.is_some());
+            let tasks = if needles.map(|t| t.name).eq(tasks.iter().copied()) { "niah".to_owned() } else { tasks.join(",") };
             let samples = row.cells.iter().flatten().map(|c| c.samples).max().unwrap_or(0);
             let seeds = if arm.seeds.is_empty() { String::new() } else { format!("; selector seeds {}", arm.seeds.join(", ")) };
-            let command = format!(
-                "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} --seed {} --wordlist {} --prompt-form {}",
-                model.model.name, arm.text, tasks.join(","), setup.context, setup.seed, setup.wordlist, setup.prompt_form.name(),
+            let mut command = format!(
+                "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} --seed {} --wordlist {} --prompt-form {} --out DIR",
+                model.model.name, arm.label, tasks, setup.context, setup.seed, setup.wordlist, setup.prompt_form.name(),
             );
+            if let [limit] = row.limits.as_slice() {
+                command.push_str(&format!(" --max-new-tokens {limit}"));
+            }
+            if !setup.haystack.starts_with("sotu-") {
+                command.push_str(&format!(" --haystack FILE_OF_{}", setup.haystack));
+            }
             let files: Vec<String> = row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();
             let cells = vec![
                 Cell { text: short_hash(&model.model.hash), detail: if model.model.memory { "memory" } else { "no memory" }.into(), note: String::new() },
