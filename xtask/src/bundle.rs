@@ -14,7 +14,14 @@ const FOLDER: &str = ".gpu";
 // Examples of wane-kernels that time a GPU.
 const BENCHMARKS: [&str; 2] = ["cuda_bench", "cuda_attention_bench"];
 
-const SCRIPT: &str = "#!/usr/bin/env bash\n# Conformance tests on the GPU: the bodies that run on the CPU in CI.\nset -u\ncd \"$(dirname \"$0\")\"\nWANE_TEST_DEVICE=cuda ./kernels-tests --test-threads=1 \"$@\"\n";
+// Test binaries: package, cargo's target, name in the bundle.
+const TESTS: [(&str, &[&str], &str); 3] = [
+    ("wane-kernels", &["--lib"], "kernels-tests"),
+    ("wane-attention", &["--lib"], "attention-tests"),
+    ("wane-model", &["--test", "cuda"], "model-tests"),
+];
+
+const SCRIPT: &str = "#!/usr/bin/env bash\n# Conformance tests on the GPU: the bodies that run on the CPU in CI.\nset -u\ncd \"$(dirname \"$0\")\"\nexport WANE_TEST_DEVICE=cuda\nstatus=0\nfor tests in kernels-tests attention-tests model-tests; do\n  ./$tests --test-threads=1 \"$@\" || status=1\ndone\nexit $status\n";
 
 /// Builds, strips and copies into `.gpu/`.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
@@ -29,8 +36,9 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
         cargo(root, &["build", "--release", "--package", "wane-kernels", "--example", name])?;
         install(&root.join("target/release/examples").join(name), &out.join(name))?;
     }
-    let tests = test_binary(root)?;
-    install(&tests, &out.join("kernels-tests"))?;
+    for (package, target, name) in TESTS {
+        install(&test_binary(root, package, target)?, &out.join(name))?;
+    }
     let script = out.join("conformance.sh");
     fs::write(&script, SCRIPT)?;
     run_command(Command::new("chmod").arg("+x").arg(&script))?;
@@ -38,19 +46,20 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn test_binary(root: &Path) -> Result<PathBuf> {
-    let arguments = ["test", "--package", "wane-kernels", "--lib", "--no-run", "--message-format=json"];
-    let output = Command::new("cargo").args(arguments).current_dir(root).output()?;
+fn test_binary(root: &Path, package: &str, target: &[&str]) -> Result<PathBuf> {
+    let arguments =
+        [&["test", "--package", package], target, &["--no-run", "--message-format=json"]].concat();
+    let output = Command::new("cargo").args(&arguments).current_dir(root).output()?;
     if !output.status.success() {
         bail!("cargo {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
-        .filter(|line| line.contains("\"executable\":\"") && line.contains("wane_kernels"))
+        .filter(|line| line.contains("\"executable\":\""))
         .filter_map(|line| line.split("\"executable\":\"").nth(1)?.split('"').next())
         .next_back()
         .map(PathBuf::from)
-        .context("cargo named no test binary of wane-kernels")
+        .with_context(|| format!("cargo named no test binary of {package}"))
 }
 
 fn install(from: &Path, to: &Path) -> Result<()> {

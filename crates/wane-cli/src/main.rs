@@ -30,6 +30,8 @@ enum Command {
     Compare(commands::compare::Args),
     /// Measure models under methods on benchmark tasks
     Eval(commands::eval::Args),
+    /// One page with figures and tables, from records
+    Report(commands::report::Args),
     /// Train a model from a configuration file
     Train(commands::train::Args),
     /// Train a tokenizer
@@ -82,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Train(args) => commands::train::run(args),
         Command::Tokenizer(args) => commands::tokenizer::run(args),
         Command::Data(args) => commands::data::run(args),

@@ -3,11 +3,12 @@
 //!
 //! - [`ruler`]: NVIDIA's RULER (arXiv:2404.06654): tasks, samples, scorers.
 //! - [`runner`]: models under methods on samples, records, resuming.
-//! - [`statistics`], [`table`]: intervals and tables from records.
+//! - [`statistics`], [`table`], [`report`]: intervals, tables in a terminal, a page with figures, from records.
 //!
 //! This crate knows no checkpoint format and no command line.
 
 mod error;
+pub mod report;
 pub mod ruler;
 pub mod runner;
 pub mod statistics;

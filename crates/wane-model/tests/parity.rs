@@ -128,7 +128,7 @@ fn both_backbones_equal_the_official_code() {
         assert_close(&steps[..16 * 128], &logits[..16 * 128], &format!("{name}, prefill"));
         assert_close(&steps[16 * 128..], &expected.f32s("step_logits"), &format!("{name}, steps"));
 
-        let steps = by_cache(&decoder, &ids, "dilated:dilation=8,window=4,first=2", 5, 16);
+        let steps = by_cache(&decoder, &ids, "dilated:d=8,window=4,initial=2", 5, 16);
         let (dilated, decoded) = (expected.f32s("dilated_logits"), expected.f32s("dilated_step_logits"));
         assert_close(&steps[..16 * 128], &dilated[..16 * 128], &format!("{name}, dilated prefill"));
         assert_close(&steps[16 * 128..], &decoded, &format!("{name}, dilated steps"));

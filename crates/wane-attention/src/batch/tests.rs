@@ -12,7 +12,7 @@ fn sequences_leave_and_the_others_do_not_notice() {
     let config = config(KV_HEADS, 256);
     let prompts = [70, 33, 50];
     let tokens: Vec<Tokens> = (0..3).map(|i| Tokens::new(&config, 100, i)).collect();
-    for plan in ["dense", "quest:block=8,k=3", "snapkv:k=24,window=8+quest:block=4,k=3", "dilated:dilation=4"]
+    for plan in ["dense", "quest:block=8,k=3", "snapkv:k=24,window=8+quest:block=4,k=3", "dilated:d=4"]
     {
         let caches =
             |_| (0..3).map(|i| start(plan, &config, &tokens[i], prompts[i], i as u32).0).collect::<Vec<_>>();
@@ -102,7 +102,7 @@ fn bytes_of_a_step_by_hand() {
     assert_eq!(bytes("dense", 60), of(61 * lanes * row, 0));
     assert_eq!(bytes("streaming:first=4,window=16", 60), of(20 * lanes * row, 0));
     assert_eq!(bytes("snapkv:k=24,window=8", 60), of(25 * lanes * row, 0));
-    assert_eq!(bytes("dilated:dilation=4,window=3", 60), of((15 + 3) * lanes * row, 0));
+    assert_eq!(bytes("dilated:d=4,window=3", 60), of((15 + 3) * lanes * row, 0));
     // 61 rows are 8 blocks, the last of 5 rows; the summaries hold two f32 rows per block.
     assert_eq!(bytes("quest:block=8,k=3", 60), of((8 + 8 + 5) * lanes * row, 8 * lanes * summary));
     assert_eq!(

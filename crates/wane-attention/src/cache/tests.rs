@@ -39,7 +39,7 @@ fn eviction_gives_pages_back_layer_by_layer() {
         ("dense", 6),
         ("snapkv:k=128,window=8", 2),
         ("streaming:first=4,window=60", 1),
-        ("dilated:dilation=4,window=3", 2),
+        ("dilated:d=4,window=3", 2),
     ] {
         config.pool.reset_peak();
         let (cache, _) = start(plan, &config, &tokens, PROMPT, 0);

@@ -31,7 +31,7 @@ fn every_key_is_written_out() {
         "snapkv:k=512,window=64,pool=avg,kernel=5,dense_layers=0,share=group_mean,selector=own"
     );
     assert_eq!(canonical("streaming"), "streaming:window=1020,first=4,dense_layers=0");
-    assert_eq!(canonical("dilated:dilation=none,window=64"), "dilated:dilation=none,window=64,first=0");
+    assert_eq!(canonical("dilated:d=none,window=64"), "dilated:d=none,window=64,initial=0");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn errors_say_what_to_do() {
         ("quest:", "`` is no method: expected `key=value`"),
         ("quest+", "`` is no method: expected `name` or `name:key=value,...`"),
         ("quest:k=99999999999999999999", "expected an integer of at least 1"),
-        ("dilated:dilation=0", "expected an integer of at least 1, or none"),
+        ("dilated:d=0", "expected an integer of at least 1, or none"),
     ];
     for (text, message) in cases {
         let got = canonical(text);

@@ -22,7 +22,7 @@ const STEPS: usize = 12;
 /// A method at a middle budget, and the same method with room for everything.
 const CASES: &[[&str; 3]] = &[
     ["dense", "dense", "dense"],
-    ["dilated", "dilated:dilation=4,window=3,first=2", "dilated:dilation=1"],
+    ["dilated", "dilated:d=4,window=3,initial=2", "dilated:d=1"],
     ["moba", "moba:block=8,k=3", "moba:block=8,k=99"],
     ["quest", "quest:block=8,k=3", "quest:block=8,k=99"],
     ["snapkv", "snapkv:k=24,window=8", "snapkv:k=999,window=8"],
@@ -31,8 +31,8 @@ const CASES: &[[&str; 3]] = &[
 
 /// Other settings and compositions.
 const MORE: &[&str] = &[
-    "dilated:dilation=16",
-    "dilated:dilation=none,window=9,first=3",
+    "dilated:d=16",
+    "dilated:d=none,window=9,initial=3",
     "moba:block=8,k=3,selector=random,seed=5",
     "moba:block=8,k=3,selector=random_pure",
     "moba:block=8,k=1,preset=original",
@@ -160,11 +160,11 @@ fn check_outputs(plan: &str, config: &Arc<CacheConfig>, tokens: &Tokens) {
 fn pattern_sees(plan: &str, position: usize, key: usize) -> bool {
     let near = |window| key <= position && position - key <= window;
     match plan {
-        "dilated:dilation=4,window=3,first=2" => {
+        "dilated:d=4,window=3,initial=2" => {
             key <= position && ((key + 1).is_multiple_of(4) || near(3) || key < 2)
         }
-        "dilated:dilation=16" => key <= position && ((key + 1).is_multiple_of(16) || near(0)),
-        "dilated:dilation=none,window=9,first=3" => key <= position && (near(9) || key < 3),
+        "dilated:d=16" => key <= position && ((key + 1).is_multiple_of(16) || near(0)),
+        "dilated:d=none,window=9,initial=3" => key <= position && (near(9) || key < 3),
         _ => key <= position,
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
+use wane_eval::report::{self, Options};
 use wane_eval::runner::store::Existing;
 use wane_eval::table;
 use wane_model::checkpoint;
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     /// Prompt and answer together, in tokens; by default what both models were made for, at most 4096
     #[arg(long, value_name = "N")]
     context: Option<usize>,
-    /// Folder for records.jsonl; a run that was stopped goes on
+    /// Folder for records.jsonl and the page; a run that was stopped goes on
     #[arg(long, value_name = "DIR", default_value = "compare")]
     out: PathBuf,
     #[command(flatten)]
@@ -82,6 +83,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("{}", table::gain(&records, &labels[0], &labels[1], &args.measure.scorer));
     println!("{}", caption(&records));
     println!("records: {}", args.out.join("records.jsonl").display());
+    let options = Options { metric: args.measure.scorer.clone() };
+    let written = report::write(std::slice::from_ref(&args.out), &args.out, &options)?;
+    println!("page: {}", written.page.display());
     if args.samples < 100 {
         println!("Intervals are pooled over the tasks of a method; single cells need --samples 500.");
     }

@@ -9,6 +9,7 @@ pub(crate) mod logits;
 pub(crate) mod methods;
 mod needle_source;
 pub(crate) mod perplexity;
+pub(crate) mod report;
 pub(crate) mod ruler;
 mod shared;
 pub(crate) mod tasks;

@@ -1,6 +1,7 @@
 //! Compiled kernels and their launch.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{CString, c_void};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -206,14 +207,16 @@ impl CudaDevice {
         shared: u32,
     ) -> Result<sys::CUfunction> {
         let mut registry = self.registry.write().unwrap_or_else(|e| e.into_inner());
-        if !registry.0.contains_key(&key) {
-            let code = compiler::cubin(module, &self.arch)?;
-            // SAFETY: a whole cubin from NVRTC.
-            let handle = unsafe { driver::module::load_data(code.as_ptr().cast()) }
-                .map_err(failed("loading machine code"))?;
-            registry.0.insert(key, Loaded { module: handle, functions: HashMap::new() });
-        }
-        let Some(loaded) = registry.0.get_mut(&key) else { unreachable!("inserted above") };
+        let loaded = match registry.0.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let code = compiler::cubin(module, &self.arch)?;
+                // SAFETY: a whole cubin from NVRTC.
+                let handle = unsafe { driver::module::load_data(code.as_ptr().cast()) }
+                    .map_err(failed("loading machine code"))?;
+                entry.insert(Loaded { module: handle, functions: HashMap::new() })
+            }
+        };
         if !loaded.functions.contains_key(kernel) {
             let name = CString::new(kernel)
                 .map_err(|e| Error::Cuda { what: "kernel name".into(), cause: e.to_string() })?;

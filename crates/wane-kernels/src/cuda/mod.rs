@@ -125,7 +125,7 @@ impl CudaDevice {
         let stream =
             driver::stream::create(driver::stream::StreamKind::NonBlocking).map_err(failed("stream"))?;
         // The `a` variants enable instructions of one architecture only (wgmma, tcgen05).
-        let variant = if major >= 9 && major < 12 { "a" } else { "" };
+        let variant = if (9..12).contains(&major) { "a" } else { "" };
         Ok(Self {
             stream: Stream(stream),
             ordinal,

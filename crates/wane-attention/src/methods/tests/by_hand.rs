@@ -97,7 +97,7 @@ fn streaming_keeps_sinks_and_window() {
 #[test]
 fn dilated_keeps_every_third_row() {
     let k = [[0., 0.]; 8];
-    let (seen, _) = observe("dilated:dilation=3,window=1,first=1", 6, &tokens(&k, &k));
+    let (seen, _) = observe("dilated:d=3,window=1,initial=1", 6, &tokens(&k, &k));
     assert_eq!(selected(&seen, Phase::Decode), [&[0, 2, 5, 6][..], &[0, 2, 5, 6, 7]]);
 }
 

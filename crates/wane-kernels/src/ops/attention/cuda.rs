@@ -79,7 +79,7 @@ impl Sizes {
             Pattern::Causal => (None, keys, 0),
             Pattern::Dilated { dilation, window, initial } => (dilation, window, initial),
         };
-        let mut sizes = Self {
+        let sizes = Self {
             batch: batch as i32,
             queries: queries as i32,
             keys: keys as i32,
@@ -92,11 +92,8 @@ impl Sizes {
             initial: initial.min(keys) as i32,
             scale,
         };
-        if sizes.dense() {
-            // The causal kernels know no pattern; what is left of one would hide keys from them.
-            (sizes.dilation, sizes.window, sizes.initial) = (0, sizes.keys, 0);
-        }
-        Ok(sizes)
+        // The causal kernels take every key for an ordinary one.
+        Ok(if sizes.dense() { Self { dilation: 0, window: keys as i32, initial: 0, ..sizes } } else { sizes })
     }
 
     // Whether every earlier key is visible.

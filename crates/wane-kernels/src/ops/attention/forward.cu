@@ -77,7 +77,7 @@ struct DilatedPolicy {
     if (c >= tile.count) return {QUERY_ROWS, -1};
     const int key = tile.first + c * tile.stride;
     const bool always = key < initial || (dilation > 0 && (key + 1) % dilation == 0);
-    return {key - position0, always || window > QUERY_ROWS + key - position0 ? QUERY_ROWS : key + window - position0};
+    return {key - position0, always ? QUERY_ROWS : key + window - position0};
   }
 };
 

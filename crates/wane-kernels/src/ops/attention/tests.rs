@@ -6,11 +6,16 @@ use crate::testing::{activations, assert_close, device, narrow, noise, tolerance
 const TOLERANCE_F32: f32 = 3e-6;
 const TOLERANCE_BF16: f32 = 1e-2;
 
-const PATTERNS: [Pattern; 6] = [
+const PATTERNS: [Pattern; 10] = [
     Pattern::Causal,
     Pattern::Dilated { dilation: Some(4), window: 0, initial: 0 },
     Pattern::Dilated { dilation: Some(16), window: 20, initial: 3 },
+    // Windows from half of a tile of 128 queries to more than all of it.
+    Pattern::Dilated { dilation: Some(64), window: 65, initial: 0 },
     Pattern::Dilated { dilation: Some(64), window: 70, initial: 0 },
+    Pattern::Dilated { dilation: Some(3), window: 129, initial: 70 },
+    Pattern::Dilated { dilation: None, window: 127, initial: 0 },
+    Pattern::Dilated { dilation: Some(64), window: 200, initial: 1 },
     Pattern::Dilated { dilation: Some(1), window: 5, initial: 2 },
     Pattern::Dilated { dilation: None, window: 33, initial: 4 },
 ];

@@ -1,0 +1,282 @@
+//! The tables of a study: accuracy with the published rows below it, gains beside the published
+//! gains, costs, and where every row comes from.
+
+use super::OrReason;
+use super::load::{Loaded, short_hash};
+use super::method::budget_name;
+use super::published::{self, Pair};
+use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, column};
+use super::study::{Accuracy, Arm, Difference, Study};
+use crate::ruler::TASKS;
+use crate::statistics::Interval;
+use crate::table::{bytes, short};
+
+/// Every table of a study; `number` counts studies from 0.
+pub(super) fn all(loaded: &Loaded, study: &Study, number: usize) -> Vec<Sheet> {
+    let mut sheets = vec![accuracy(study, number)];
+    if study.models.len() > 1 {
+        sheets.push(gains(study, number));
+    }
+    sheets.push(cost(study, number));
+    sheets.push(sources(loaded, study, number));
+    sheets
+}
+
+fn source_id(number: usize, arm: usize, model: usize) -> String {
+    format!("s{number}-{arm}-{model}")
+}
+
+fn title(arm: &Arm) -> String {
+    let budget = arm.budget.map_or_else(|| "unknown".to_owned(), budget_name);
+    let seeds = match arm.seeds.len() {
+        0 | 1 => String::new(),
+        n => format!(", mean of {n} seeds, \u{b1} population standard deviation"),
+    };
+    if arm.method.is_dense() { "dense".into() } else { format!("{}, budget {budget}{seeds}", arm.label) }
+}
+
+/// Task columns between a label and `more`.
+fn task_columns(study: &Study, first: &str, more: &[(&str, &str)]) -> Vec<Column> {
+    let mut columns = vec![column(first, "")];
+    columns.extend(study.tasks.iter().map(|task| match short(task) {
+        same if same == task => column(task, ""),
+        name => column(name, task),
+    }));
+    columns.extend(more.iter().map(|(name, long)| column(name, long)));
+    columns
+}
+
+fn percent(accuracy: &Accuracy, full: usize) -> Cell {
+    let Interval { value, low, high } = accuracy.interval;
+    let spread = accuracy.spread.map_or_else(String::new, |s| format!(" \u{b1} {:.1}", 100.0 * s));
+    Cell {
+        text: format!("{:.1}{spread}", 100.0 * value),
+        detail: format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high),
+        note: if accuracy.samples < full { format!("only {} of {full} samples", accuracy.samples) } else { String::new() },
+    }
+}
+
+fn points(difference: &Difference) -> Cell {
+    let Interval { value, low, high } = difference.interval;
+    Cell { text: signed(100.0 * value), detail: format!("{} to {}", signed(100.0 * low), signed(100.0 * high)), note: String::new() }
+}
+
+/// A number with its sign; zero has none.
+pub(super) fn signed(value: f64) -> String {
+    let text = format!("{value:+.1}");
+    if text == "+0.0" || text == "-0.0" { "0.0".into() } else { text.replace('-', "\u{2212}") }
+}
+
+/// Like [`signed`], to a hundredth.
+pub(super) fn signed_finely(value: f64) -> String {
+    if sign(value) == 0 { "0.00".into() } else { format!("{value:+.2}").replace('-', "\u{2212}") }
+}
+
+fn published_row(label: String, values: Vec<OrReason<f64>>, show: fn(f64) -> String, kind: Kind) -> Row {
+    let cells = values.iter().map(|v| Cell::of(v, |v| Cell::text(show(*v)))).collect();
+    Row { label, kind, cells, id: None, source: None }
+}
+
+fn accuracy(study: &Study, number: usize) -> Sheet {
+    let group = |(index, arm): (usize, &Arm)| {
+        let mut rows = Vec::new();
+        for (m, model) in study.models.iter().enumerate() {
+            let row = &study.rows[index][m];
+            let mut cells: Vec<Cell> = (0..study.tasks.len())
+                .map(|t| Cell::of(row, |row| Cell::of(&row.cells[t], |a| percent(a, study.samples))))
+                .collect();
+            cells.push(Cell::of(row, |row| Cell::of(&row.mean, |a| percent(a, study.samples * study.tasks.len()))));
+            cells.push(Cell::of(row, |row| Cell::text(row.records.to_string())));
+            let source = row.is_ok().then(|| source_id(number, index, m));
+            rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source });
+        }
+        for m in 1..study.models.len() {
+            let gain = study.gain(index, m);
+            let mut cells: Vec<Cell> = gain.cells.iter().map(|g| Cell::of(g, points)).collect();
+            cells.push(Cell::of(&gain.mean, points));
+            cells.push(Cell::of(&gain.mean, |g| Cell { text: g.pairs.to_string(), detail: "pairs".into(), note: String::new() }));
+            let label = if study.models.len() > 2 { format!("gain of {}", study.models[m].label) } else { "gain".to_owned() };
+            rows.push(Row { label, kind: Kind::Gain, cells, id: None, source: None });
+        }
+        for pair in published::find(&arm.method).unwrap_or_default() {
+            let Pair { attention, memory } = pair;
+            for row in [attention, memory] {
+                let mut values: Vec<OrReason<f64>> = study.tasks.iter().map(|t| row.of(t)).collect();
+                values.push(row.mean(&study.tasks));
+                let label = format!("{} {}, published", row.model, row.backbone);
+                let mut row = published_row(label, values, |v| format!("{v:.1}"), Kind::Published);
+                row.cells.push(Cell::text(""));
+                rows.push(row);
+            }
+            let mut values: Vec<OrReason<f64>> = study.tasks.iter().map(|t| pair.gain(t)).collect();
+            values.push(pair.mean_gain(&study.tasks));
+            let label = format!("{} gain, published", memory.model);
+            let mut row = published_row(label, values, signed, Kind::Published);
+            row.cells.push(Cell::text(""));
+            rows.push(row);
+        }
+        Group { title: title(arm), rows }
+    };
+    let mut caption = "Accuracy in percent by method, model and task. Below a value: its 95 % interval (Wilson)".to_owned();
+    if study.models.len() > 1 {
+        caption.push_str(&format!(". Gains are over {}, in points on the same samples, with intervals by paired bootstrap", study.models[0].label));
+        caption.push_str("; published gains are memory over attention");
+    }
+    Sheet {
+        id: format!("accuracy-{number}"),
+        caption,
+        layout: Layout::Numbers,
+        columns: task_columns(study, "model", &[("mean", "mean of the tasks"), ("n", "records")]),
+        groups: study.arms.iter().enumerate().map(group).collect(),
+    }
+}
+
+/// 1, 0 or -1; a difference below a rounding error is 0.
+pub(super) fn sign(value: f64) -> i8 {
+    if value.abs() < 1e-9 { 0 } else if value > 0.0 { 1 } else { -1 }
+}
+
+fn gains(study: &Study, number: usize) -> Sheet {
+    let models = published::models();
+    let mut columns = vec![column("method", ""), column("budget", ""), column("measured gain", "mean of the tasks, points")];
+    for model in &models {
+        columns.push(column(model, "published gain, mean of the same tasks, points"));
+        columns.push(column("measured minus published", ""));
+        columns.push(column("same sign", "of the mean gain; below: of the tasks whose published gain is not 0, how many have the same sign"));
+    }
+    let row = |m: usize, index: usize| {
+        let (arm, gain) = (&study.arms[index], study.gain(index, m));
+        let mut cells = vec![Cell::text(arm.budget.map_or_else(|| "unknown".to_owned(), budget_name)), Cell::of(&gain.mean, points)];
+        let found = published::find(&arm.method);
+        for model in &models {
+            let pair = found.clone().and_then(|pairs| {
+                let pair = pairs.into_iter().find(|p| p.memory.model == *model);
+                pair.ok_or_else(|| format!("the paper has no such row for {model}"))
+            });
+            let theirs = pair.clone().and_then(|p| p.mean_gain(&study.tasks));
+            let ours = gain.mean.clone().map(|g| 100.0 * g.interval.value);
+            let both = theirs.clone().and_then(|t| ours.map(|o| (o, t)));
+            cells.push(Cell::of(&theirs, |g| Cell::text(signed_finely(*g))));
+            cells.push(Cell::of(&both, |(o, t)| Cell::text(signed(o - t))));
+            let of_tasks = || {
+                let same = |(t, task): (usize, &String)| {
+                    let ours = gain.cells[t].as_ref().ok()?.interval.value;
+                    let theirs = pair.as_ref().ok()?.gain(task).ok()?;
+                    (sign(theirs) != 0).then_some(sign(ours) == sign(theirs))
+                };
+                let signs: Vec<bool> = study.tasks.iter().enumerate().filter_map(same).collect();
+                format!("{} of {} tasks", signs.iter().filter(|s| **s).count(), signs.len())
+            };
+            cells.push(Cell::of(&both, |(o, t)| Cell {
+                text: if sign(*o) == sign(*t) { "yes" } else { "no" }.into(),
+                detail: of_tasks(),
+                note: String::new(),
+            }));
+        }
+        Row { label: arm.label.clone(), kind: Kind::Measured, cells, id: None, source: None }
+    };
+    let groups = (1..study.models.len())
+        .map(|m| Group { title: study.gain_name(m), rows: (0..study.arms.len()).map(|index| row(m, index)).collect() })
+        .collect();
+    let caption = "Gains in points beside the published gains of memory over attention at the same method, block and k. Below a sign: of the tasks whose published gain is not 0, how many have the same sign".into();
+    Sheet { id: format!("gains-{number}"), caption, layout: Layout::Numbers, columns, groups }
+}
+
+fn cost(study: &Study, number: usize) -> Sheet {
+    let dense = study.arms.iter().position(|a| a.method.is_dense());
+    let group = |(index, arm): (usize, &Arm)| {
+        let row = |(m, model): (usize, &super::study::NamedModel)| {
+            let row = &study.rows[index][m];
+            let base = dense.and_then(|d| study.rows[d][m].as_ref().ok()).map(|r| &r.cost);
+            let relative = |value: f64, base: Option<f64>| Cell {
+                text: bytes(value),
+                detail: base.filter(|b| *b > 0.0).map_or_else(String::new, |b| format!("{:.3} of dense", value / b)),
+                note: String::new(),
+            };
+            let cells = vec![
+                Cell::of(row, |r| relative(r.cost.read, base.map(|b| b.read))),
+                Cell::of(row, |r| relative(r.cost.resident, base.map(|b| b.resident))),
+                Cell::of(row, |r| Cell::text(bytes(r.cost.peak))),
+                Cell::of(row, |r| Cell::of(&r.cost.prefill, |v| Cell::text(format!("{v:.1}")))),
+                Cell::of(row, |r| Cell::of(&r.cost.decode, |v| Cell::text(format!("{v:.2}")))),
+                Cell::of(row, |r| Cell::text(range(&r.batches))),
+                Cell::of(row, |r| Cell::text(r.devices.join(", "))),
+            ];
+            let source = row.is_ok().then(|| source_id(number, index, m));
+            Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source }
+        };
+        Group { title: title(arm), rows: study.models.iter().enumerate().map(row).collect() }
+    };
+    Sheet {
+        id: format!("cost-{number}"),
+        caption: "Cost of an example: means over the records of a row. FLOPs are not in the records".into(),
+        layout: Layout::Numbers,
+        columns: vec![
+            column("model", ""),
+            column("K/V read per token", "keys, values and block summaries read in the first decode step, all layers"),
+            column("K/V resident", "after the prompt, whole pages"),
+            column("K/V peak", "while the prompt is read"),
+            column("prompt, ms", "shared by methods that read the prompt alike"),
+            column("token, ms", "an example's share of its batch's decoding, for each generated token"),
+            column("batch", "examples decoded together"),
+            column("device", ""),
+        ],
+        groups: study.arms.iter().enumerate().map(group).collect(),
+    }
+}
+
+/// `4`, or `1 to 32`.
+fn range(sorted: &[usize]) -> String {
+    match sorted {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first} to {last}"),
+    }
+}
+
+fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
+    let setup = &study.setup;
+    let mut groups = Vec::new();
+    for (index, arm) in study.arms.iter().enumerate() {
+        let mut rows = Vec::new();
+        for (m, model) in study.models.iter().enumerate() {
+            let Ok(row) = &study.rows[index][m] else { continue };
+            let measured = study.tasks.iter().zip(&row.cells).filter(|(_, c)| c.is_ok());
+            let tasks: Vec<&str> = measured.map(|(t, _)| t.as_str()).collect();
+            let needles = TASKS.iter().filter(|t| t.needle.is_some());
+            let tasks = if needles.map(|t| t.name).eq(tasks.iter().copied()) { "niah".to_owned() } else { tasks.join(",") };
+            let samples = row.cells.iter().flatten().map(|c| c.samples).max().unwrap_or(0);
+            let seeds = if arm.seeds.is_empty() { String::new() } else { format!("; selector seeds {}", arm.seeds.join(", ")) };
+            let mut command = format!(
+                "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} --seed {} --wordlist {} --prompt-form {} --out DIR",
+                model.model.name, arm.label, tasks, setup.context, setup.seed, setup.wordlist, setup.prompt_form.name(),
+            );
+            if let [limit] = row.limits.as_slice() {
+                command.push_str(&format!(" --max-new-tokens {limit}"));
+            }
+            if !setup.haystack.starts_with("sotu-") {
+                command.push_str(&format!(" --haystack FILE_OF_{}", setup.haystack));
+            }
+            let files: Vec<String> = row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();
+            let cells = vec![
+                Cell { text: short_hash(&model.model.hash), detail: if model.model.memory { "memory" } else { "no memory" }.into(), note: String::new() },
+                Cell::text(format!("{}{seeds}", arm.text)),
+                Cell::text(format!("{} records, {samples} samples a task", row.records)),
+                Cell { text: row.scorers.join(", "), detail: format!("at most {} new tokens", range(&row.limits)), note: String::new() },
+                Cell::text(row.devices.join(", ")),
+                Cell::text(files.join(", ")),
+                Cell::text(command),
+            ];
+            rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: Some(source_id(number, index, m)), source: None });
+        }
+        groups.push(Group { title: title(arm), rows });
+    }
+    let heads = ["model", "weights (SHA-256)", "method", "records", "scorer", "device", "files", "command for the same samples"];
+    Sheet {
+        id: format!("sources-{number}"),
+        caption: format!("Where the numbers come from. All rows: {}", setup.summary()),
+        layout: Layout::Words,
+        columns: heads.iter().map(|h| column(h, "")).collect(),
+        groups,
+    }
+}
