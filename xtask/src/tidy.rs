@@ -87,7 +87,9 @@ fn check_file(name: &str, text: &str, problems: &mut Vec<String>) {
     }
     let reference = name.ends_with("/reference.rs");
     for forbidden in ["unsafe", "rayon", "std::arch"] {
-        if reference && text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(forbidden)) {
+        if reference
+            && text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(forbidden))
+        {
             problems.push(format!("{name}: references use no {forbidden}"));
         }
     }

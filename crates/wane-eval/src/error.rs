@@ -18,7 +18,9 @@ pub enum Error {
         nearest: &'static str,
     },
     /// The context holds not even the smallest sample of the task.
-    #[error("task {task}: a context of {context} tokens is too small, the smallest sample found needs {needed}: raise --context")]
+    #[error(
+        "task {task}: a context of {context} tokens is too small, the smallest sample found needs {needed}: raise --context"
+    )]
     ContextTooSmall {
         /// The task.
         task: &'static str,

@@ -28,7 +28,11 @@ pub fn wilson(share: f64, n: usize) -> Interval {
     let middle = share + Z * Z / (2.0 * n);
     let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
     let below = 1.0 + Z * Z / n;
-    Interval { value: share, low: ((middle - half) / below).max(0.0), high: ((middle + half) / below).min(1.0) }
+    Interval {
+        value: share,
+        low: ((middle - half) / below).max(0.0),
+        high: ((middle + half) / below).min(1.0),
+    }
 }
 
 /// The mean over tasks of the mean difference, with the bootstrap's interval. `tasks[t]` holds the
@@ -46,7 +50,10 @@ pub fn paired_bootstrap(tasks: &[Vec<f64>], resamples: usize, seed: u64) -> Inte
                 let n = differences.len();
                 let mut sum = 0.0;
                 for block in 0..n.div_ceil(4) {
-                    let words = philox([block as u32, task as u32, resample, 0x626f], [seed as u32, (seed >> 32) as u32]);
+                    let words = philox(
+                        [block as u32, task as u32, resample, 0x626f],
+                        [seed as u32, (seed >> 32) as u32],
+                    );
                     for word in &words[..4.min(n - 4 * block)] {
                         sum += differences[((u64::from(*word) * n as u64) >> 32) as usize];
                     }

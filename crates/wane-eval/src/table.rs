@@ -36,7 +36,9 @@ pub fn short_method(method: &str) -> String {
             .split(',')
             .filter(|pair| {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let odd = (key == "selector" && value != "own") || (key == "local" && value != "1") || (key == "preset" && value != "paper");
+                let odd = (key == "selector" && value != "own")
+                    || (key == "local" && value != "1")
+                    || (key == "preset" && value != "paper");
                 (wanted.contains(&key) && !(key == "window" && name == "snapkv")) || odd
             })
             .collect();
@@ -78,17 +80,22 @@ fn score(record: &Record, metric: &str) -> f64 {
 pub fn accuracy(records: &[Record], metric: &str) -> String {
     let tasks = tasks_of(records);
     let mut text = String::new();
-    let width = records.iter().map(|r| r.model.len() + short_method(&r.method).len() + 2).max().unwrap_or(6).max(6);
+    let width =
+        records.iter().map(|r| r.model.len() + short_method(&r.method).len() + 2).max().unwrap_or(6).max(6);
     let _ = write!(text, "{:<width$}", "");
-    tasks.iter().for_each(|t| { let _ = write!(text, " {:>5}", short(t)); });
+    tasks.iter().for_each(|t| {
+        let _ = write!(text, " {:>5}", short(t));
+    });
     let _ = writeln!(text, " |  mean  95 % interval |  KV read   KV kept  prefill    ms/token    n");
     for model in distinct(records.iter().map(|r| r.model.as_str())) {
         for method in distinct(records.iter().filter(|r| r.model == model).map(|r| r.method.as_str())) {
-            let rows: Vec<&Record> = records.iter().filter(|r| r.model == model && r.method == method).collect();
+            let rows: Vec<&Record> =
+                records.iter().filter(|r| r.model == model && r.method == method).collect();
             let _ = write!(text, "{:<width$}", format!("{model}  {}", short_method(method)));
             let mut means = Vec::new();
             for task in &tasks {
-                let of_task: Vec<f64> = rows.iter().filter(|r| r.task == *task).map(|r| score(r, metric)).collect();
+                let of_task: Vec<f64> =
+                    rows.iter().filter(|r| r.task == *task).map(|r| score(r, metric)).collect();
                 if of_task.is_empty() {
                     let _ = write!(text, " {:>5}", "-");
                 } else {
@@ -122,7 +129,8 @@ pub fn gain(records: &[Record], first: &str, second: &str, metric: &str) -> Stri
     let tasks = tasks_of(records);
     let methods = distinct(records.iter().map(|r| r.method.as_str()));
     let width = methods.iter().map(|m| short_method(m).len()).max().unwrap_or(6);
-    let mut text = format!("{:<width$}  {second} minus {first}, points, 95 % interval (paired bootstrap)\n", "method");
+    let mut text =
+        format!("{:<width$}  {second} minus {first}, points, 95 % interval (paired bootstrap)\n", "method");
     for method in methods {
         let (gain, pairs) = method_gain(records, [first, second], method, &tasks, metric);
         if pairs == 0 {
@@ -142,12 +150,19 @@ pub fn gain(records: &[Record], first: &str, second: &str, metric: &str) -> Stri
 }
 
 /// The gain under one method, and the number of pairs it rests on.
-pub fn method_gain(records: &[Record], models: [&str; 2], method: &str, tasks: &[&str], metric: &str) -> (Interval, usize) {
+pub fn method_gain(
+    records: &[Record],
+    models: [&str; 2],
+    method: &str,
+    tasks: &[&str],
+    metric: &str,
+) -> (Interval, usize) {
     let differences: Vec<Vec<f64>> = tasks
         .iter()
         .map(|task| {
             let of = |model: &str| {
-                let rows = records.iter().filter(move |r| r.method == method && r.task == *task && r.model == model);
+                let rows =
+                    records.iter().filter(move |r| r.method == method && r.task == *task && r.model == model);
                 rows.map(|r| (r.sample, score(r, metric))).collect::<std::collections::BTreeMap<_, _>>()
             };
             let (a, b) = (of(models[0]), of(models[1]));

@@ -92,11 +92,7 @@ pub fn decode_until(
     let mut done: Vec<Generated> =
         first.iter().map(|_| Generated { ids: Vec::new(), finish: Finish::Length }).collect();
     if first.len() != batch.len() {
-        return Err(Error::Invalid(format!(
-            "expected {} first tokens, got {}",
-            batch.len(),
-            first.len()
-        )));
+        return Err(Error::Invalid(format!("expected {} first tokens, got {}", batch.len(), first.len())));
     }
     let sequences = batch.sequences().to_vec();
     // Row r of the batch is sequence rows[r] of the caller.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use wane_kernels::{DType, Device};
 use wane_model::checkpoint;
 use wane_model::config::{
-    Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement, QkNorm,
-    RopeConfig, RopeScaling,
+    Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
+    QkNorm, RopeConfig, RopeScaling,
 };
 use wane_model::decoder::Decoder;
 use wane_model::decoder::initialize::{self, Initialization, ResidualScale};
@@ -34,7 +34,8 @@ pub struct Built {
 /// # Errors
 /// The files are missing or damaged.
 pub fn open_encoder(table: &ModelTable) -> Result<(Option<Encoder>, Option<PathBuf>)> {
-    let folder = table.tokenizer.clone().or_else(|| table.init.clone().filter(|f| f.join("tokenizer.json").is_file()));
+    let folder =
+        table.tokenizer.clone().or_else(|| table.init.clone().filter(|f| f.join("tokenizer.json").is_file()));
     let encoder = folder.as_deref().map(|folder| Encoder::open(folder, None)).transpose()?;
     Ok((encoder, folder))
 }
@@ -120,14 +121,18 @@ fn continued_model(config: &RunConfig, found: &ModelConfig) -> Result<ModelConfi
     let mut sizes = found.clone();
     match (config.model.backbone, found.memory) {
         (Some(Backbone::Attention), Some(_)) => {
-            return Err(Error::setting("model.backbone is attention, but the checkpoint of model.init has a memory"));
+            return Err(Error::setting(
+                "model.backbone is attention, but the checkpoint of model.init has a memory",
+            ));
         }
         (Some(Backbone::Memory), None) => {
             sizes.memory = Some(MemoryConfig { gate_bias: true, ..memory_config(&config.model) });
             sizes.architecture = Architecture::Wane;
         }
         (None, None) if config.optimizer.memory_lr.is_some() => {
-            return Err(Error::setting("optimizer.memory_lr: the checkpoint has no memory; set model.backbone = \"memory\" to add one"));
+            return Err(Error::setting(
+                "optimizer.memory_lr: the checkpoint has no memory; set model.backbone = \"memory\" to add one",
+            ));
         }
         _ => {}
     }

@@ -84,7 +84,8 @@ pub fn step_flops(config: &RunConfig, model: &ModelConfig, pattern: Pattern) -> 
         .map(|(_, shape)| shape[0] * shape[1])
         .sum();
     let head = if model.tie_word_embeddings { model.vocab_size * model.hidden_size } else { 0 };
-    let attention = 4.0 * model.q_width() as f64 * mean_visible(pattern, sequence) * model.num_hidden_layers as f64;
+    let attention =
+        4.0 * model.q_width() as f64 * mean_visible(pattern, sequence) * model.num_hidden_layers as f64;
     3.0 * (2.0 * (weights + head) as f64 + attention) * config.tokens_per_step() as f64
 }
 
@@ -119,7 +120,8 @@ fn peak_bytes(config: &RunConfig, model: &ModelConfig, elements: Elements) -> u6
     let projected = q + 2 * kv + gates;
     let up = if model.ffn_activation == FfnActivation::SwiGlu { 2 * ffn } else { ffn };
     // Scanned keys stay beside the rotated ones; scanned values are the attended ones.
-    let attention = projected + q + 2 * kv + if has_memory { kv } else { 0 } + q + if model.output_gate { q } else { 0 };
+    let attention =
+        projected + q + 2 * kv + if has_memory { kv } else { 0 } + q + if model.output_gate { q } else { 0 };
     let per_block = 4 * hidden + attention + up + ffn;
     let lse = 4 * model.num_attention_heads as u64;
     let block = rows * (per_block * element + lse);

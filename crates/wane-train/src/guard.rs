@@ -49,7 +49,10 @@ impl Guard {
             self.in_a_row += 1;
             self.skipped += 1;
             if self.table.non_finite == OnTrouble::Stop {
-                return Err(stop(step, "the gradients are not finite (guard.non_finite = \"stop\"); the weights are unchanged"));
+                return Err(stop(
+                    step,
+                    "the gradients are not finite (guard.non_finite = \"stop\"); the weights are unchanged",
+                ));
             }
             if self.in_a_row > self.table.max_skipped {
                 return Err(stop(
@@ -63,7 +66,8 @@ impl Guard {
             }
         }
         let new = self.skipped - before;
-        Ok((new > 0).then(|| format!("{new} step(s) skipped: gradients not finite ({} so far)", self.skipped)))
+        Ok((new > 0)
+            .then(|| format!("{new} step(s) skipped: gradients not finite ({} so far)", self.skipped)))
     }
 
     /// Judges a logged loss. Returns a warning, if there is one.

@@ -5,8 +5,8 @@
 //! as a [`data::SampleSource`].
 
 pub mod build;
-pub mod config;
 pub mod checkpoint;
+pub mod config;
 pub mod cost;
 pub mod data;
 pub mod draws;

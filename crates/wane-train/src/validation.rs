@@ -144,6 +144,8 @@ impl std::fmt::Display for Validation {
         if let Some(loss) = self.text_loss {
             write!(f, " text {loss:.4}")?;
         }
-        self.tasks.iter().try_for_each(|t| write!(f, " {} {:.0}% ({:.3})", t.task, 100.0 * t.solved, t.answer_loss))
+        self.tasks
+            .iter()
+            .try_for_each(|t| write!(f, " {} {:.0}% ({:.3})", t.task, 100.0 * t.solved, t.answer_loss))
     }
 }

@@ -12,8 +12,7 @@ fn sequences_leave_and_the_others_do_not_notice() {
     let config = config(KV_HEADS, 256);
     let prompts = [70, 33, 50];
     let tokens: Vec<Tokens> = (0..3).map(|i| Tokens::new(&config, 100, i)).collect();
-    for plan in ["dense", "quest:block=8,k=3", "snapkv:k=24,window=8+quest:block=4,k=3", "dilated:d=4"]
-    {
+    for plan in ["dense", "quest:block=8,k=3", "snapkv:k=24,window=8+quest:block=4,k=3", "dilated:d=4"] {
         let caches =
             |_| (0..3).map(|i| start(plan, &config, &tokens[i], prompts[i], i as u32).0).collect::<Vec<_>>();
         let all: Vec<&Tokens> = tokens.iter().collect();

@@ -10,7 +10,7 @@ use wane_eval::runner::store::Existing;
 use wane_eval::table;
 use wane_model::checkpoint;
 
-use super::eval::{Measurement, MeasureArgs, caption, names};
+use super::eval::{MeasureArgs, Measurement, caption, names};
 use super::shared::parse_plan;
 
 /// The rows of the comparison: each method at a quarter, an eighth and a sixteenth of 4096 tokens.
@@ -55,7 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [first, second] = [&args.models[0], &args.models[1]];
     let open = |path: &PathBuf| {
         let checkpoint = checkpoint::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let tokenizer = checkpoint.tokenizer.with_context(|| format!("{} has no tokenizer", path.display()))?;
+        let tokenizer =
+            checkpoint.tokenizer.with_context(|| format!("{} has no tokenizer", path.display()))?;
         Ok::<_, anyhow::Error>((tokenizer.hash().to_owned(), checkpoint.config.max_position_embeddings))
     };
     let ((tokens_a, context_a), (tokens_b, context_b)) = (open(first)?, open(second)?);
@@ -67,9 +68,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     );
     let limit = context_a.min(context_b);
     let context = args.context.unwrap_or(limit.min(4096));
-    anyhow::ensure!(context <= limit, "--context {context} is more than both models were made for: at most {limit}");
-    let texts: Vec<&str> =
-        if args.methods.is_empty() { METHODS.to_vec() } else { args.methods.iter().map(String::as_str).collect() };
+    anyhow::ensure!(
+        context <= limit,
+        "--context {context} is more than both models were made for: at most {limit}"
+    );
+    let texts: Vec<&str> = if args.methods.is_empty() {
+        METHODS.to_vec()
+    } else {
+        args.methods.iter().map(String::as_str).collect()
+    };
     let methods = texts.into_iter().map(parse_plan).collect::<Result<Vec<_>>>()?;
     let mut labels = names(&args.models);
     if labels[0] == labels[1] {

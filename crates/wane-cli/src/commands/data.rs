@@ -9,7 +9,9 @@ use wane_train::data::tokenizer::{Encoder, TokenizerHash};
 
 /// Arguments of `wane data`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: wane data pack books.txt.zst --tokenizer runs/out/tokenizer --output runs/out/shards")]
+#[command(
+    after_help = "Example: wane data pack books.txt.zst --tokenizer runs/out/tokenizer --output runs/out/shards"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Data,
@@ -64,14 +66,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
         Data::Show { shard, tokenizer, tokens } => {
             let opened = Shard::open(&shard)?;
-            println!("{} tokens, {} documents, tokenizer {}", opened.tokens(), opened.documents(), opened.tokenizer());
+            println!(
+                "{} tokens, {} documents, tokenizer {}",
+                opened.tokens(),
+                opened.documents(),
+                opened.tokenizer()
+            );
             let mut ids = Vec::new();
             opened.read(0, tokens, &mut ids);
             match tokenizer {
                 None => println!("{ids:?}"),
                 Some(folder) => {
                     let expected = TokenizerHash::of_folder(&folder)?;
-                    anyhow::ensure!(&expected == opened.tokenizer(), "the shard was packed with another tokenizer");
+                    anyhow::ensure!(
+                        &expected == opened.tokenizer(),
+                        "the shard was packed with another tokenizer"
+                    );
                     println!("{}", Encoder::open(&folder, None)?.decode(&ids)?);
                 }
             }

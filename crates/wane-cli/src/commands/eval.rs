@@ -23,7 +23,9 @@ use super::shared::{PlaceArgs, parse_plan};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: wane eval --model smollm2.gguf --method dense --method quest:block=64,k=8 --tasks niah --samples 10 --out results")]
+#[command(
+    after_help = "Example: wane eval --model smollm2.gguf --method dense --method quest:block=64,k=8 --tasks niah --samples 10 --out results"
+)]
 pub(crate) struct Args {
     /// Models: a directory, a .gguf file or a hub id; several are allowed
     #[arg(long, required = true, num_args = 1.., value_name = "MODEL")]
@@ -153,8 +155,12 @@ impl Measurement<'_> {
         let mut store = Store::open(out, &job.settings(), existing)?;
         for (path, name) in &self.models {
             let loaded = load(&args.place, path, name.clone())?;
-            let subject =
-                Subject { name: loaded.name, hash: loaded.hash, decoder: &loaded.decoder, tokenizer: loaded.tokenizer };
+            let subject = Subject {
+                name: loaded.name,
+                hash: loaded.hash,
+                decoder: &loaded.decoder,
+                tokenizer: loaded.tokenizer,
+            };
             let mut progress = Progress::default();
             let end = evaluate(&subject, &job, &mut store, &mut progress)?;
             progress.bar.finish_and_clear();
@@ -237,7 +243,8 @@ impl Observer for Progress {
             self.bar.inc(1);
         } else if self.told.is_none_or(|told| told.elapsed() > Duration::from_secs(5)) {
             self.told = Some(Instant::now());
-            let left = self.began.elapsed().as_secs_f64() / self.done as f64 * (self.total - self.done) as f64;
+            let left =
+                self.began.elapsed().as_secs_f64() / self.done as f64 * (self.total - self.done) as f64;
             eprintln!("{}/{}, {left:.0} s left: {line}", self.done, self.total);
         }
     }

@@ -16,7 +16,9 @@ use super::shared::{ModelArgs, parse_plan};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: wane generate --model SmolLM2.gguf --chat --prompt 'Why is the sky blue?' --method quest:block=64,k=8")]
+#[command(
+    after_help = "Example: wane generate --model SmolLM2.gguf --chat --prompt 'Why is the sky blue?' --method quest:block=64,k=8"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -59,8 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let plan = parse_plan(&args.method)?;
     let (checkpoint, decoder) = args.model.load()?;
     let tokenizer = checkpoint.tokenizer.as_ref().context("the model has no tokenizer")?;
-    let cache_options =
-        CacheOptions { dtype: args.model.place.kv_dtype()?, context: None, keep_queries: 0 };
+    let cache_options = CacheOptions { dtype: args.model.place.kv_dtype()?, context: None, keep_queries: 0 };
     let cache_config = decoder.cache_config(cache_options);
     let options = DecodeOptions {
         max_new_tokens: args.max_new_tokens,
@@ -102,19 +103,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .collect();
     let batch = DecodeBatch::new(caches, args.max_new_tokens)?;
     let mut failure = None;
-    let generated = decode_until(&decoder, batch, &first, &options, &mut |index, id| {
-        match texts[index].push(id, &args.stop) {
-            Ok(fresh) => {
-                if streaming {
-                    print!("{fresh}");
-                    let _ = std::io::stdout().flush();
-                }
-                if texts[index].stopped { Continue::Stop } else { Continue::Yes }
+    let generated = decode_until(&decoder, batch, &first, &options, &mut |index, id| match texts[index]
+        .push(id, &args.stop)
+    {
+        Ok(fresh) => {
+            if streaming {
+                print!("{fresh}");
+                let _ = std::io::stdout().flush();
             }
-            Err(error) => {
-                failure = Some(error);
-                Continue::Stop
-            }
+            if texts[index].stopped { Continue::Stop } else { Continue::Yes }
+        }
+        Err(error) => {
+            failure = Some(error);
+            Continue::Stop
         }
     })?;
     if let Some(error) = failure {

@@ -9,9 +9,11 @@ use super::shared::{ModelArgs, read_ids};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: wane logits --model models/memory --tokens ids.json --out logits.safetensors\n\n\
+#[command(
+    after_help = "Example: wane logits --model models/memory --tokens ids.json --out logits.safetensors\n\n\
     ids.json holds an array of ids, or arrays of ids of equal length; no tokenizer is needed.\n\
-    The output holds `logits`, f32 [batch, tokens, vocabulary].")]
+    The output holds `logits`, f32 [batch, tokens, vocabulary]."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,

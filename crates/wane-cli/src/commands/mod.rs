@@ -1,9 +1,9 @@
 //! One file per command: its arguments (`Args`) and what it does (`run`).
 
-pub(crate) mod convert;
 pub(crate) mod compare;
-pub(crate) mod eval;
+pub(crate) mod convert;
 pub(crate) mod data;
+pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod logits;
 pub(crate) mod methods;

@@ -18,7 +18,9 @@ use wane_model::Tokenizer;
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulerCommand {
     /// Generate samples: DIR/TASK/validation.jsonl, in NVIDIA's fields and random stream
-    #[command(after_help = "Example: wane ruler generate --task niah --tokenizer cl100k --context 4096 --samples 500 --out data")]
+    #[command(
+        after_help = "Example: wane ruler generate --task niah --tokenizer cl100k --context 4096 --samples 500 --out data"
+    )]
     Generate(GenerateArgs),
     /// Score a file of predictions (fields `pred` and `outputs`)
     #[command(after_help = "Example: wane ruler score predictions.jsonl --scorer comma_set")]
@@ -136,14 +138,25 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
         };
         (task.generate)(&mut request, &mut |sample| {
             let line = jsonl::line(&sample)?;
-            file.write_all(line.as_bytes())
-                .map_err(|source| wane_eval::Error::File { action: "write", path: part.clone(), source })
+            file.write_all(line.as_bytes()).map_err(|source| wane_eval::Error::File {
+                action: "write",
+                path: part.clone(),
+                source,
+            })
         })?;
-        file.into_inner().map_err(|e| e.into_error()).and_then(|f| f.sync_all()).with_context(|| format!("cannot write {}", part.display()))?;
+        file.into_inner()
+            .map_err(|e| e.into_error())
+            .and_then(|f| f.sync_all())
+            .with_context(|| format!("cannot write {}", part.display()))?;
         std::fs::rename(&part, &path).with_context(|| format!("cannot create {}", path.display()))?;
         let essay = task.needle.is_some_and(|n| n.hay == ruler::needle::Hay::Essay);
         let hay = if essay { format!(", haystack {}", haystack.name()) } else { String::new() };
-        eprintln!("{}: {} samples in {:.1} s{hay}", path.display(), args.samples, start.elapsed().as_secs_f64());
+        eprintln!(
+            "{}: {} samples in {:.1} s{hay}",
+            path.display(),
+            args.samples,
+            start.elapsed().as_secs_f64()
+        );
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use wane_train::data::tokenizer::{TokenizerOptions, train};
 
 /// Arguments of `wane tokenizer`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: wane tokenizer train books.txt.zst --vocab-size 4096 --output runs/out/tokenizer")]
+#[command(
+    after_help = "Example: wane tokenizer train books.txt.zst --vocab-size 4096 --output runs/out/tokenizer"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Tokenizer,

@@ -14,11 +14,13 @@ use super::shared::{ModelArgs, parse_plan, read_ids};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example: wane trace --model models/memory --tokens ids.json --prompt-len 100 --method quest:block=16,k=4 --out trace.safetensors\n\n\
+#[command(
+    after_help = "Example: wane trace --model models/memory --tokens ids.json --prompt-len 100 --method quest:block=16,k=4 --out trace.safetensors\n\n\
     Tokens 0..N are the prompt; decode step 0 consumes token N. The output holds, as i32, ascending, padded with -1:\n\
     `prefill.selected` [layer, head, query, k] block indices; `retained` [layer, head, k] positions;\n\
     `decode.selected` [layer, head, step, k] block indices or `decode.tokens` [layer, head, step, k] positions;\n\
-    and `logits` f32 [tokens, vocabulary]. A phase that reads everything writes nothing.")]
+    and `logits` f32 [tokens, vocabulary]. A phase that reads everything writes nothing."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,

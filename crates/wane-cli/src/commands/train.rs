@@ -9,8 +9,8 @@ use wane_train::RunConfig;
 use wane_train::build::{new_model, open_encoder};
 use wane_train::checkpoint::Changes;
 use wane_train::cost::{Cost, Elements};
-use wane_train::observe::ProgressOutput;
 use wane_train::data::SampleSource;
+use wane_train::observe::ProgressOutput;
 use wane_train::trainer::{Start, Surroundings, Trainer};
 
 use super::needle_source::NeedleSource;

@@ -27,7 +27,22 @@ fn share(value: f64) -> String {
 
 /// Accuracies: one line a group, model, method and task; task `mean` is the mean over tasks.
 pub(super) fn accuracy(studies: &[Study]) -> String {
-    let names = ["group", "context", "model", "model_hash", "memory", "method", "budget", "task", "samples", "accuracy", "low", "high", "seeds_std", "missing"];
+    let names = [
+        "group",
+        "context",
+        "model",
+        "model_hash",
+        "memory",
+        "method",
+        "budget",
+        "task",
+        "samples",
+        "accuracy",
+        "low",
+        "high",
+        "seeds_std",
+        "missing",
+    ];
     let mut text = head(&names);
     for (number, study) in studies.iter().enumerate() {
         for (index, arm) in study.arms.iter().enumerate() {
@@ -52,9 +67,18 @@ pub(super) fn accuracy(studies: &[Study]) -> String {
                         Ok(a) => {
                             let i = a.interval;
                             let spread = a.spread.map_or_else(String::new, share);
-                            [a.samples.to_string(), share(i.value), share(i.low), share(i.high), spread, String::new()]
+                            [
+                                a.samples.to_string(),
+                                share(i.value),
+                                share(i.low),
+                                share(i.high),
+                                spread,
+                                String::new(),
+                            ]
                         }
-                        Err(reason) => ["0".into(), String::new(), String::new(), String::new(), String::new(), reason],
+                        Err(reason) => {
+                            ["0".into(), String::new(), String::new(), String::new(), String::new(), reason]
+                        }
                     });
                     line(&mut text, &fields);
                 }
@@ -66,7 +90,9 @@ pub(super) fn accuracy(studies: &[Study]) -> String {
 
 /// Gains over the group's first model.
 pub(super) fn gains(studies: &[Study]) -> String {
-    let mut text = head(&["group", "first", "second", "method", "budget", "task", "pairs", "gain", "low", "high", "missing"]);
+    let mut text = head(&[
+        "group", "first", "second", "method", "budget", "task", "pairs", "gain", "low", "high", "missing",
+    ]);
     for (number, study) in studies.iter().enumerate() {
         for (index, arm) in study.arms.iter().enumerate() {
             for m in 1..study.models.len() {
@@ -85,7 +111,9 @@ pub(super) fn gains(studies: &[Study]) -> String {
                             let i = d.interval;
                             [d.pairs.to_string(), share(i.value), share(i.low), share(i.high), String::new()]
                         }
-                        Err(reason) => ["0".into(), String::new(), String::new(), String::new(), reason.clone()],
+                        Err(reason) => {
+                            ["0".into(), String::new(), String::new(), String::new(), reason.clone()]
+                        }
                     });
                     line(&mut text, &fields);
                 }
@@ -98,23 +126,59 @@ pub(super) fn gains(studies: &[Study]) -> String {
 /// Costs and sources, one line a model and method.
 pub(super) fn cost(loaded: &Loaded, studies: &[Study]) -> String {
     let names = [
-        "group", "model", "model_hash", "method", "records", "read_bytes_per_token", "resident_bytes", "peak_bytes", "prompt_ms", "token_ms", "device",
-        "scorer", "haystack", "wordlist", "prompt_form", "sample_seed", "files", "missing",
+        "group",
+        "model",
+        "model_hash",
+        "method",
+        "records",
+        "read_bytes_per_token",
+        "resident_bytes",
+        "peak_bytes",
+        "prompt_ms",
+        "token_ms",
+        "device",
+        "scorer",
+        "haystack",
+        "wordlist",
+        "prompt_form",
+        "sample_seed",
+        "files",
+        "missing",
     ];
     let mut text = head(&names);
     for (number, study) in studies.iter().enumerate() {
         for (index, arm) in study.arms.iter().enumerate() {
             for (m, model) in study.models.iter().enumerate() {
-                let mut fields = vec![(number + 1).to_string(), model.label.clone(), model.model.hash.clone(), arm.text.clone()];
+                let mut fields = vec![
+                    (number + 1).to_string(),
+                    model.label.clone(),
+                    model.model.hash.clone(),
+                    arm.text.clone(),
+                ];
                 let setup = &study.setup;
                 match &study.rows[index][m] {
                     Ok(row) => {
-                        let time = |value: &super::OrReason<f64>| value.as_ref().map_or_else(|_| String::new(), |v| format!("{v:.3}"));
-                        let files: Vec<String> = row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();
+                        let time = |value: &super::OrReason<f64>| {
+                            value.as_ref().map_or_else(|_| String::new(), |v| format!("{v:.3}"))
+                        };
+                        let files: Vec<String> =
+                            row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();
                         fields.push(row.records.to_string());
-                        fields.extend([row.cost.read, row.cost.resident, row.cost.peak].map(|v| format!("{v:.0}")));
-                        fields.extend([time(&row.cost.prefill), time(&row.cost.decode), row.devices.join(" "), row.scorers.join(" ")]);
-                        fields.extend([setup.haystack.clone(), setup.wordlist.clone(), setup.prompt_form.name().into(), setup.seed.to_string()]);
+                        fields.extend(
+                            [row.cost.read, row.cost.resident, row.cost.peak].map(|v| format!("{v:.0}")),
+                        );
+                        fields.extend([
+                            time(&row.cost.prefill),
+                            time(&row.cost.decode),
+                            row.devices.join(" "),
+                            row.scorers.join(" "),
+                        ]);
+                        fields.extend([
+                            setup.haystack.clone(),
+                            setup.wordlist.clone(),
+                            setup.prompt_form.name().into(),
+                            setup.seed.to_string(),
+                        ]);
                         fields.extend([files.join(" "), row.cost.prefill.clone().err().unwrap_or_default()]);
                     }
                     Err(reason) => {
@@ -132,7 +196,18 @@ pub(super) fn cost(loaded: &Loaded, studies: &[Study]) -> String {
 
 /// The published rows as the project carries them, percent.
 pub(super) fn published() -> String {
-    let mut text = head(&["model", "backbone", "method", "block", "k", "budget", "selector", "task", "accuracy_percent", "std_percent"]);
+    let mut text = head(&[
+        "model",
+        "backbone",
+        "method",
+        "block",
+        "k",
+        "budget",
+        "selector",
+        "task",
+        "accuracy_percent",
+        "std_percent",
+    ]);
     for row in published::rows() {
         for (task, accuracy) in &row.accuracy {
             let fields = [

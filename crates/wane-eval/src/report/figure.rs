@@ -49,24 +49,37 @@ struct Point {
 pub(super) fn figures(study: &Study) -> Vec<Figure> {
     let dense = study.arms.iter().position(|a| a.method.is_dense());
     let figure = |(family, arms): (String, Vec<usize>)| {
-        let mut arms: Vec<usize> = arms.into_iter().filter(|a| study.arms[*a].budget.is_some_and(|b| b > 0.0)).collect();
+        let mut arms: Vec<usize> =
+            arms.into_iter().filter(|a| study.arms[*a].budget.is_some_and(|b| b > 0.0)).collect();
         if arms.is_empty() {
             return None;
         }
         arms.extend(dense);
-        arms.sort_by(|a, b| study.arms[*a].budget.unwrap_or(1.0).total_cmp(&study.arms[*b].budget.unwrap_or(1.0)));
+        arms.sort_by(|a, b| {
+            study.arms[*a].budget.unwrap_or(1.0).total_cmp(&study.arms[*b].budget.unwrap_or(1.0))
+        });
         let mut budgets: Vec<f64> = arms.iter().filter_map(|a| study.arms[*a].budget).collect();
         budgets.dedup();
         let mut panels = vec![panel(study, &arms, "mean of tasks", |row| &row.mean)];
         for (i, task) in study.tasks.iter().enumerate() {
             panels.push(panel(study, &arms, task, |row| &row.cells[i]));
         }
-        Some(Figure { family, models: study.models.iter().map(|m| m.label.clone()).collect(), panels, budgets })
+        Some(Figure {
+            family,
+            models: study.models.iter().map(|m| m.label.clone()).collect(),
+            panels,
+            budgets,
+        })
     };
     study.families().into_iter().filter_map(figure).collect()
 }
 
-fn panel(study: &Study, arms: &[usize], title: &str, pick: impl Fn(&super::study::Row) -> &OrReason<Accuracy>) -> Panel {
+fn panel(
+    study: &Study,
+    arms: &[usize],
+    title: &str,
+    pick: impl Fn(&super::study::Row) -> &OrReason<Accuracy>,
+) -> Panel {
     let point = |model: usize, arm: usize| {
         let accuracy = pick(study.rows[arm][model].as_ref().ok()?).as_ref().ok()?.clone();
         Some(Point { budget: study.arms[arm].budget?, label: study.arms[arm].label.clone(), accuracy })
@@ -107,7 +120,12 @@ impl Figure {
         let height = 60.0 + self.panels.len().div_ceil(COLUMNS) as f64 * (HEIGHT + 8.0);
         let mut drawing = Drawing::default();
         drawing.polyline("back", &[[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]]);
-        drawing.text("big", [12.0, 24.0], Anchor::Start, &format!("{}: accuracy (%) against budget, 95 % intervals", self.family));
+        drawing.text(
+            "big",
+            [12.0, 24.0],
+            Anchor::Start,
+            &format!("{}: accuracy (%) against budget, 95 % intervals", self.family),
+        );
         let mut x = 12.0;
         for (series, model) in self.models.iter().enumerate() {
             drawing.line(&format!("l s{}", series % super::svg::SERIES), [x, 42.0], [x + 30.0, 42.0]);
@@ -116,7 +134,8 @@ impl Figure {
             x += 56.0 + 7.5 * model.chars().count() as f64;
         }
         for (i, panel) in self.panels.iter().enumerate() {
-            let at = [8.0 + (i % COLUMNS) as f64 * (WIDTH + 8.0), 58.0 + (i / COLUMNS) as f64 * (HEIGHT + 8.0)];
+            let at =
+                [8.0 + (i % COLUMNS) as f64 * (WIDTH + 8.0), 58.0 + (i / COLUMNS) as f64 * (HEIGHT + 8.0)];
             drawing.place(at, &self.draw(panel));
         }
         let description = self.panels.iter().map(|p| self.describe(p)).collect::<Vec<_>>().join(" ");
@@ -188,7 +207,12 @@ impl Figure {
 
     fn describe(&self, panel: &Panel) -> String {
         let lines = panel.lines.iter().enumerate();
-        let points: Vec<String> = lines.flat_map(|(s, line)| line.iter().map(move |p| self.say(s, p))).collect();
-        if points.is_empty() { format!("{}: no records.", panel.title) } else { format!("{}: {}.", panel.title, points.join("; ")) }
+        let points: Vec<String> =
+            lines.flat_map(|(s, line)| line.iter().map(move |p| self.say(s, p))).collect();
+        if points.is_empty() {
+            format!("{}: no records.", panel.title)
+        } else {
+            format!("{}: {}.", panel.title, points.join("; "))
+        }
     }
 }

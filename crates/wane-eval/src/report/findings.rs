@@ -48,11 +48,15 @@ fn of_family(study: &Study, m: usize, arms: &[usize]) -> Option<String> {
     );
     let published = |model: &&str| {
         let of_arm = |arm: usize| {
-            let pair = published::find(&study.arms[arm].method).ok()?.into_iter().find(|p| p.memory.model == *model)?;
+            let pair = published::find(&study.arms[arm].method)
+                .ok()?
+                .into_iter()
+                .find(|p| p.memory.model == *model)?;
             pair.mean_gain(&study.tasks).ok()
         };
         let theirs: Vec<Option<f64>> = gains.iter().map(|(arm, _)| of_arm(*arm)).collect();
-        let shown: Vec<String> = theirs.iter().map(|g| g.map_or_else(|| "none".to_owned(), signed_finely)).collect();
+        let shown: Vec<String> =
+            theirs.iter().map(|g| g.map_or_else(|| "none".to_owned(), signed_finely)).collect();
         theirs.iter().any(Option::is_some).then(|| format!("{model} {}", shown.join(", ")))
     };
     let published: Vec<String> = published::models().iter().filter_map(published).collect();

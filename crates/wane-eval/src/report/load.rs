@@ -149,7 +149,10 @@ pub(super) fn load(inputs: &[PathBuf], metric: &str) -> Result<Loaded> {
         read_lines(&files[file], |number, line, whole| match loader.line(line, file, metric) {
             Ok(()) => Ok(()),
             Err(_) if !whole => {
-                notes.push(format!("{}: the last line (line {number}) is cut off and was left out", files[file].display()));
+                notes.push(format!(
+                    "{}: the last line (line {number}) is cut off and was left out",
+                    files[file].display()
+                ));
                 Ok(())
             }
             Err(message) => Err(Error::Line { path: files[file].clone(), line: number, message }),
@@ -216,7 +219,11 @@ impl Loader {
         };
         let sample = Sample {
             setup: self.setups.index(setup),
-            model: self.models.index(Model { name: record.model, hash: record.model_hash, memory: record.memory }),
+            model: self.models.index(Model {
+                name: record.model,
+                hash: record.model_hash,
+                memory: record.memory,
+            }),
             method: self.methods.index(record.method),
             task: self.tasks.index(record.task),
             scorer: self.scorers.index(scorer),
@@ -273,7 +280,9 @@ impl Loader {
         }
         for method in &self.methods.0 {
             if let Some(name) = super::method::Method::parse(method).unknown() {
-                notes.push(format!("method `{name}` is unknown to this version: {method} is in the tables, not in the figure"));
+                notes.push(format!(
+                    "method `{name}` is unknown to this version: {method} is in the tables, not in the figure"
+                ));
             }
         }
     }
@@ -302,7 +311,10 @@ fn records_file(input: &Path) -> Result<PathBuf> {
     }
     let candidates = ["records.jsonl", "records.jsonl.zst"].map(|name| input.join(name));
     candidates.into_iter().find(|path| path.exists()).ok_or_else(|| {
-        Error::Invalid(format!("{} holds no records.jsonl: name the folder that `wane eval --out` wrote", input.display()))
+        Error::Invalid(format!(
+            "{} holds no records.jsonl: name the folder that `wane eval --out` wrote",
+            input.display()
+        ))
     })
 }
 

@@ -29,14 +29,20 @@ impl Method {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                 (key.to_owned(), value.to_owned())
             };
-            Part { name: name.to_owned(), keys: keys.split(',').filter(|k| !k.is_empty()).map(pair).collect() }
+            Part {
+                name: name.to_owned(),
+                keys: keys.split(',').filter(|k| !k.is_empty()).map(pair).collect(),
+            }
         };
         Self { parts: text.split('+').map(part).collect() }
     }
 
     /// The first name that is not in the registry.
     pub(super) fn unknown(&self) -> Option<&str> {
-        self.parts.iter().map(|p| p.name.as_str()).find(|name| *name != "dense" && METHODS.iter().all(|m| m.name != *name))
+        self.parts
+            .iter()
+            .map(|p| p.name.as_str())
+            .find(|name| *name != "dense" && METHODS.iter().all(|m| m.name != *name))
     }
 
     /// Whether nothing is sparse.
@@ -79,7 +85,8 @@ impl Method {
             return Err(format!("the paper has no rows for {}", part.name));
         }
         let other = part.keys.iter().find(|(key, value)| {
-            !["block", "k", "selector", "seed", "share"].contains(&key.as_str()) && !part.is_default(key, value)
+            !["block", "k", "selector", "seed", "share"].contains(&key.as_str())
+                && !part.is_default(key, value)
         });
         if let Some((key, value)) = other {
             return Err(format!("the paper has no row with {key}={value}"));

@@ -26,24 +26,36 @@ pub(super) fn html(loaded: &Loaded, studies: &[Study], metric: &str) -> String {
         names(loaded.models.iter().map(|m| m.name.as_str()).collect()),
         count(loaded.methods.len(), "method"),
         count(loaded.tasks.len(), "task"),
-        if metric == "task" { format!("each task's own ({})", names(loaded.scorers.iter().map(String::as_str).collect())) } else { escape(metric) },
+        if metric == "task" {
+            format!("each task's own ({})", names(loaded.scorers.iter().map(String::as_str).collect()))
+        } else {
+            escape(metric)
+        },
     );
     let contents = |(i, study): (usize, &Study)| {
-        let heading = if studies.len() > 1 { format!("Records {}, context {}: ", i + 1, study.setup.context) } else { String::new() };
+        let heading = if studies.len() > 1 {
+            format!("Records {}, context {}: ", i + 1, study.setup.context)
+        } else {
+            String::new()
+        };
         let mut parts = vec![("figures", "figures"), ("tables", "accuracy")];
         if study.models.len() > 1 {
             parts.insert(0, ("findings", "what the gains say"));
             parts.push(("published", "gains beside the published ones"));
         }
         parts.extend([("costs", "costs"), ("sources-of", "sources")]);
-        let links: Vec<String> = parts.iter().map(|(id, name)| format!("<a href=\"#{id}-{i}\">{name}</a>")).collect();
+        let links: Vec<String> =
+            parts.iter().map(|(id, name)| format!("<a href=\"#{id}-{i}\">{name}</a>")).collect();
         format!("<li>{heading}{}</li>", links.join(" · "))
     };
     let list: String = studies.iter().enumerate().map(contents).collect();
     let _ = writeln!(text, "<nav aria-label=\"contents\"><ul>{list}</ul></nav>");
     if !loaded.notes.is_empty() {
         let notes: String = loaded.notes.iter().map(|n| format!("<li>{}</li>", escape(n))).collect();
-        let _ = writeln!(text, "<section class=\"remarks\" aria-labelledby=\"remarks\"><h2 id=\"remarks\">About the records</h2><ul>{notes}</ul></section>");
+        let _ = writeln!(
+            text,
+            "<section class=\"remarks\" aria-labelledby=\"remarks\"><h2 id=\"remarks\">About the records</h2><ul>{notes}</ul></section>"
+        );
     }
     text.push_str("</header>\n<main id=\"main\">\n");
     for (i, study) in studies.iter().enumerate() {
@@ -63,8 +75,17 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn section(text: &mut String, loaded: &Loaded, study: &Study, number: usize, of: usize) {
-    let title = if of > 1 { format!("Records {}: context {}", number + 1, study.setup.context) } else { "Results".to_owned() };
-    let _ = writeln!(text, "<section aria-labelledby=\"study-{number}\">\n<h2 id=\"study-{number}\">{title}</h2>\n<p>{}; {} at most in a cell.</p>", sentence(&study.setup.summary()), count(study.samples, "sample"));
+    let title = if of > 1 {
+        format!("Records {}: context {}", number + 1, study.setup.context)
+    } else {
+        "Results".to_owned()
+    };
+    let _ = writeln!(
+        text,
+        "<section aria-labelledby=\"study-{number}\">\n<h2 id=\"study-{number}\">{title}</h2>\n<p>{}; {} at most in a cell.</p>",
+        sentence(&study.setup.summary()),
+        count(study.samples, "sample")
+    );
     if study.models.len() > 1 {
         let _ = writeln!(text, "<h3 id=\"findings-{number}\">What the gains say</h3>");
     }
@@ -77,7 +98,12 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, number: usize, of:
         text.push_str("<p>No figure: the records hold no sparse method with a known budget.</p>\n");
     }
     for (i, figure) in figures.iter().enumerate() {
-        let _ = writeln!(text, "<figure>\n<figcaption><strong>{}</strong>{}</figcaption>\n<div class=\"panels\">", escape(&figure.family), legend(&figure.models));
+        let _ = writeln!(
+            text,
+            "<figure>\n<figcaption><strong>{}</strong>{}</figcaption>\n<div class=\"panels\">",
+            escape(&figure.family),
+            legend(&figure.models)
+        );
         for panel in figure.panels(&format!("f{number}-{i}")) {
             text.push_str(&panel);
             text.push('\n');
@@ -105,10 +131,15 @@ fn gains(text: &mut String, study: &Study, m: usize) {
     let findings = findings::of_model(study, m);
     let name = escape(&study.gain_name(m));
     if findings.is_empty() {
-        let _ = writeln!(text, "<p>{name}: nothing yet, no sparse method has records of every task for both models.</p>");
+        let _ = writeln!(
+            text,
+            "<p>{name}: nothing yet, no sparse method has records of every task for both models.</p>"
+        );
         return;
     }
-    let item = |f: &findings::Finding| format!("<li><strong>{}</strong>: {}</li>", escape(&f.family), escape(&f.text));
+    let item = |f: &findings::Finding| {
+        format!("<li><strong>{}</strong>: {}</li>", escape(&f.family), escape(&f.text))
+    };
     let items: String = findings.iter().map(item).collect();
     let _ = writeln!(
         text,
@@ -117,12 +148,16 @@ fn gains(text: &mut String, study: &Study, m: usize) {
 }
 
 fn legend(models: &[String]) -> String {
-    let entry = |(series, model): (usize, &String)| format!("<span class=\"key\">{}{}</span>", Figure::swatch(series), escape(model));
+    let entry = |(series, model): (usize, &String)| {
+        format!("<span class=\"key\">{}{}</span>", Figure::swatch(series), escape(model))
+    };
     models.iter().enumerate().map(entry).collect()
 }
 
 /// With a capital letter.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| escape(&format!("{}{}", first.to_uppercase(), letters.as_str())))
+    letters
+        .next()
+        .map_or_else(String::new, |first| escape(&format!("{}{}", first.to_uppercase(), letters.as_str())))
 }

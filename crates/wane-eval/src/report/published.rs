@@ -52,7 +52,8 @@ struct Tables {
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../data/paper_tables.json")).expect("the project's own copy is well-formed")
+    serde_json::from_str(include_str!("../../data/paper_tables.json"))
+        .expect("the project's own copy is well-formed")
 });
 
 /// All published rows.

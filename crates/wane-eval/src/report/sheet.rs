@@ -119,7 +119,11 @@ impl Sheet {
         );
         for column in &self.columns {
             let name = escape(&column.name);
-            let name = if column.long.is_empty() { name } else { format!("<abbr title=\"{}\">{name}</abbr>", escape(&column.long)) };
+            let name = if column.long.is_empty() {
+                name
+            } else {
+                format!("<abbr title=\"{}\">{name}</abbr>", escape(&column.long))
+            };
             let _ = write!(text, "<th scope=\"col\">{name}</th>");
         }
         text.push_str("</tr></thead>\n");
@@ -127,7 +131,10 @@ impl Sheet {
             text.push_str("<tbody>\n");
             if !group.title.is_empty() {
                 let title = escape(&group.title);
-                let _ = writeln!(text, "<tr class=\"title\"><th scope=\"rowgroup\" colspan=\"{span}\"><span>{title}</span></th></tr>");
+                let _ = writeln!(
+                    text,
+                    "<tr class=\"title\"><th scope=\"rowgroup\" colspan=\"{span}\"><span>{title}</span></th></tr>"
+                );
             }
             for row in &group.rows {
                 row.html(&mut text, &notes, id);
@@ -154,7 +161,12 @@ impl Sheet {
         let _ = writeln!(text, "|---|{}", format!("{align}|").repeat(heads.len().saturating_sub(1)));
         for group in &self.groups {
             if !group.title.is_empty() {
-                let _ = writeln!(text, "| **{}** |{}", pipe(&group.title), " |".repeat(heads.len().saturating_sub(1)));
+                let _ = writeln!(
+                    text,
+                    "| **{}** |{}",
+                    pipe(&group.title),
+                    " |".repeat(heads.len().saturating_sub(1))
+                );
             }
             for row in &group.rows {
                 let cell = |cell: &Cell| {
@@ -192,7 +204,10 @@ impl Row {
         // Method strings may break after commas.
         let mut label = escape(&self.label).replace(",", ",<wbr>").replace('+', "+<wbr>");
         if let Some(source) = &self.source {
-            label = format!("{label} <a class=\"source\" href=\"#{source}\" aria-label=\"where {} comes from\">source</a>", escape(&self.label));
+            label = format!(
+                "{label} <a class=\"source\" href=\"#{source}\" aria-label=\"where {} comes from\">source</a>",
+                escape(&self.label)
+            );
         }
         let _ = write!(text, "<tr class=\"{class}\"{id}><th scope=\"row\">{label}</th>");
         for cell in &self.cells {
@@ -200,7 +215,10 @@ impl Row {
             if let Some(i) = notes.iter().position(|n| *n == cell.note) {
                 let number = i + 1;
                 let note = escape(&cell.note);
-                let _ = write!(shown, "<sup><a href=\"#{sheet}-n{number}\" title=\"{note}\" aria-label=\"note {number}: {note}\">{number}</a></sup>");
+                let _ = write!(
+                    shown,
+                    "<sup><a href=\"#{sheet}-n{number}\" title=\"{note}\" aria-label=\"note {number}: {note}\">{number}</a></sup>"
+                );
             }
             if !cell.detail.is_empty() {
                 let _ = write!(shown, "<small>{}</small>", escape(&cell.detail));

@@ -141,8 +141,9 @@ fn study(loaded: &Loaded, setup: usize) -> Study {
     for cell in cells.values_mut() {
         cell.sort_by_key(|s| (s.number, s.method));
     }
-    let rows: Vec<Vec<OrReason<Row>>> =
-        (0..arms.len()).map(|arm| models.iter().map(|m| row(loaded, &cells, [*m, arm], &tasks)).collect()).collect();
+    let rows: Vec<Vec<OrReason<Row>>> = (0..arms.len())
+        .map(|arm| models.iter().map(|m| row(loaded, &cells, [*m, arm], &tasks)).collect())
+        .collect();
     let gains = (0..arms.len())
         .into_par_iter()
         .map(|arm| models[1..].iter().map(|m| gain(&cells, [models[0], *m], arm, &tasks)).collect())
@@ -162,7 +163,8 @@ fn study(loaded: &Loaded, setup: usize) -> Study {
 fn named(loaded: &Loaded, index: usize) -> NamedModel {
     let model = loaded.models[index].clone();
     let same = loaded.models.iter().filter(|m| m.name == model.name).count();
-    let label = if same > 1 { format!("{} ({})", model.name, short_hash(&model.hash)) } else { model.name.clone() };
+    let label =
+        if same > 1 { format!("{} ({})", model.name, short_hash(&model.hash)) } else { model.name.clone() };
     NamedModel { label, model }
 }
 
@@ -213,7 +215,9 @@ fn row(loaded: &Loaded, cells: &Cells<'_>, [model, arm]: [usize; 2], tasks: &[us
         values.dedup();
         values
     };
-    let names = |indices: Vec<usize>, names: &[String]| indices.into_iter().map(|i| names[i].clone()).collect::<Vec<_>>();
+    let names = |indices: Vec<usize>, names: &[String]| {
+        indices.into_iter().map(|i| names[i].clone()).collect::<Vec<_>>()
+    };
     let devices = names(distinct(|s| s.device), &loaded.devices);
     let mean = |value: fn(&Sample) -> f64| all.iter().map(|s| value(s)).sum::<f64>() / all.len() as f64;
     let timed = |value: f64| match devices.as_slice() {
@@ -228,7 +232,10 @@ fn row(loaded: &Loaded, cells: &Cells<'_>, [model, arm]: [usize; 2], tasks: &[us
         decode: timed(mean(|s| s.decode)),
     };
     Ok(Row {
-        cells: parts.iter().map(|c| c.map(|c| accuracy(&[c])).ok_or_else(|| "no record of this task".to_owned())).collect(),
+        cells: parts
+            .iter()
+            .map(|c| c.map(|c| accuracy(&[c])).ok_or_else(|| "no record of this task".to_owned()))
+            .collect(),
         mean: match parts.iter().copied().collect::<Option<Vec<_>>>() {
             Some(parts) => Ok(accuracy(&parts)),
             None => Err("some tasks are missing".into()),
@@ -288,7 +295,8 @@ fn gain(cells: &Cells<'_>, models: [usize; 2], arm: usize, tasks: &[usize]) -> G
             let of = |model: usize| cells.get(&(model, arm, *task)).map(by_sample);
             let missing = || "one of the models has no record here".to_owned();
             let (first, second) = (of(models[0]).ok_or_else(missing)?, of(models[1]).ok_or_else(missing)?);
-            let pairs: Vec<f64> = second.iter().filter_map(|(n, score)| Some(score - first.get(n)?)).collect();
+            let pairs: Vec<f64> =
+                second.iter().filter_map(|(n, score)| Some(score - first.get(n)?)).collect();
             if pairs.is_empty() { Err("the models share no sample".into()) } else { Ok(pairs) }
         })
         .collect();

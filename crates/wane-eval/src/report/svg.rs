@@ -61,21 +61,30 @@ impl Drawing {
 
     /// Straight lines through points.
     pub(super) fn polyline(&mut self, class: &str, points: &[[f64; 2]]) {
-        let points: Vec<String> = points.iter().map(|[x, y]| format!("{},{}", number(*x), number(*y))).collect();
+        let points: Vec<String> =
+            points.iter().map(|[x, y]| format!("{},{}", number(*x), number(*y))).collect();
         let _ = write!(self.text, r#"<polyline class="{class}" points="{}"/>"#, points.join(" "));
     }
 
     /// A marker of the series, with a tooltip.
     pub(super) fn marker(&mut self, series: usize, [x, y]: [f64; 2], tooltip: &str) {
         let class = format!("m s{}", series % SERIES);
-        let title = if tooltip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tooltip)) };
+        let title =
+            if tooltip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tooltip)) };
         let at = |points: &[[f64; 2]]| {
-            points.iter().map(|[dx, dy]| format!("{},{}", number(x + dx), number(y + dy))).collect::<Vec<_>>().join(" ")
+            points
+                .iter()
+                .map(|[dx, dy]| format!("{},{}", number(x + dx), number(y + dy)))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         let polygon: &[[f64; 2]] = match series % 4 {
             0 => {
                 let (x, y) = (number(x), number(y));
-                let _ = write!(self.text, r#"<circle class="{class}" cx="{x}" cy="{y}" r="3.4">{title}</circle>"#);
+                let _ = write!(
+                    self.text,
+                    r#"<circle class="{class}" cx="{x}" cy="{y}" r="3.4">{title}</circle>"#
+                );
                 return;
             }
             1 => &[[-3.2, -3.2], [3.2, -3.2], [3.2, 3.2], [-3.2, 3.2]],
@@ -93,18 +102,25 @@ impl Drawing {
             Anchor::End => "end",
         };
         let (x, y, text) = (number(x), number(y), escape(text));
-        let _ = write!(self.text, r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>"#);
+        let _ = write!(
+            self.text,
+            r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>"#
+        );
     }
 
     /// Another drawing, moved.
     pub(super) fn place(&mut self, [x, y]: [f64; 2], inner: &Drawing) {
-        let _ = write!(self.text, r#"<g transform="translate({} {})">{}</g>"#, number(x), number(y), inner.text);
+        let _ =
+            write!(self.text, r#"<g transform="translate({} {})">{}</g>"#, number(x), number(y), inner.text);
     }
 
     /// A picture that screen readers pass over.
     pub(super) fn ornament(&self, size: [f64; 2]) -> String {
         let [width, height] = size.map(number);
-        format!(r#"<svg class="figure" aria-hidden="true" viewBox="0 0 {width} {height}">{}</svg>"#, self.text)
+        format!(
+            r#"<svg class="figure" aria-hidden="true" viewBox="0 0 {width} {height}">{}</svg>"#,
+            self.text
+        )
     }
 
     /// The whole picture. `id` makes the ids of title and description unique on a page; `style` is a

@@ -52,13 +52,21 @@ fn percent(accuracy: &Accuracy, full: usize) -> Cell {
     Cell {
         text: format!("{:.1}{spread}", 100.0 * value),
         detail: format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high),
-        note: if accuracy.samples < full { format!("only {} of {full} samples", accuracy.samples) } else { String::new() },
+        note: if accuracy.samples < full {
+            format!("only {} of {full} samples", accuracy.samples)
+        } else {
+            String::new()
+        },
     }
 }
 
 fn points(difference: &Difference) -> Cell {
     let Interval { value, low, high } = difference.interval;
-    Cell { text: signed(100.0 * value), detail: format!("{} to {}", signed(100.0 * low), signed(100.0 * high)), note: String::new() }
+    Cell {
+        text: signed(100.0 * value),
+        detail: format!("{} to {}", signed(100.0 * low), signed(100.0 * high)),
+        note: String::new(),
+    }
 }
 
 /// A number with its sign; zero has none.
@@ -85,7 +93,9 @@ fn accuracy(study: &Study, number: usize) -> Sheet {
             let mut cells: Vec<Cell> = (0..study.tasks.len())
                 .map(|t| Cell::of(row, |row| Cell::of(&row.cells[t], |a| percent(a, study.samples))))
                 .collect();
-            cells.push(Cell::of(row, |row| Cell::of(&row.mean, |a| percent(a, study.samples * study.tasks.len()))));
+            cells.push(Cell::of(row, |row| {
+                Cell::of(&row.mean, |a| percent(a, study.samples * study.tasks.len()))
+            }));
             cells.push(Cell::of(row, |row| Cell::text(row.records.to_string())));
             let source = row.is_ok().then(|| source_id(number, index, m));
             rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source });
@@ -94,8 +104,16 @@ fn accuracy(study: &Study, number: usize) -> Sheet {
             let gain = study.gain(index, m);
             let mut cells: Vec<Cell> = gain.cells.iter().map(|g| Cell::of(g, points)).collect();
             cells.push(Cell::of(&gain.mean, points));
-            cells.push(Cell::of(&gain.mean, |g| Cell { text: g.pairs.to_string(), detail: "pairs".into(), note: String::new() }));
-            let label = if study.models.len() > 2 { format!("gain of {}", study.models[m].label) } else { "gain".to_owned() };
+            cells.push(Cell::of(&gain.mean, |g| Cell {
+                text: g.pairs.to_string(),
+                detail: "pairs".into(),
+                note: String::new(),
+            }));
+            let label = if study.models.len() > 2 {
+                format!("gain of {}", study.models[m].label)
+            } else {
+                "gain".to_owned()
+            };
             rows.push(Row { label, kind: Kind::Gain, cells, id: None, source: None });
         }
         for pair in published::find(&arm.method).unwrap_or_default() {
@@ -117,9 +135,13 @@ fn accuracy(study: &Study, number: usize) -> Sheet {
         }
         Group { title: title(arm), rows }
     };
-    let mut caption = "Accuracy in percent by method, model and task. Below a value: its 95 % interval (Wilson)".to_owned();
+    let mut caption =
+        "Accuracy in percent by method, model and task. Below a value: its 95 % interval (Wilson)".to_owned();
     if study.models.len() > 1 {
-        caption.push_str(&format!(". Gains are over {}, in points on the same samples, with intervals by paired bootstrap", study.models[0].label));
+        caption.push_str(&format!(
+            ". Gains are over {}, in points on the same samples, with intervals by paired bootstrap",
+            study.models[0].label
+        ));
         caption.push_str("; published gains are memory over attention");
     }
     Sheet {
@@ -133,12 +155,22 @@ fn accuracy(study: &Study, number: usize) -> Sheet {
 
 /// 1, 0 or -1; a difference below a rounding error is 0.
 pub(super) fn sign(value: f64) -> i8 {
-    if value.abs() < 1e-9 { 0 } else if value > 0.0 { 1 } else { -1 }
+    if value.abs() < 1e-9 {
+        0
+    } else if value > 0.0 {
+        1
+    } else {
+        -1
+    }
 }
 
 fn gains(study: &Study, number: usize) -> Sheet {
     let models = published::models();
-    let mut columns = vec![column("method", ""), column("budget", ""), column("measured gain", "mean of the tasks, points")];
+    let mut columns = vec![
+        column("method", ""),
+        column("budget", ""),
+        column("measured gain", "mean of the tasks, points"),
+    ];
     for model in &models {
         columns.push(column(model, "published gain, mean of the same tasks, points"));
         columns.push(column("measured minus published", ""));
@@ -146,7 +178,10 @@ fn gains(study: &Study, number: usize) -> Sheet {
     }
     let row = |m: usize, index: usize| {
         let (arm, gain) = (&study.arms[index], study.gain(index, m));
-        let mut cells = vec![Cell::text(arm.budget.map_or_else(|| "unknown".to_owned(), budget_name)), Cell::of(&gain.mean, points)];
+        let mut cells = vec![
+            Cell::text(arm.budget.map_or_else(|| "unknown".to_owned(), budget_name)),
+            Cell::of(&gain.mean, points),
+        ];
         let found = published::find(&arm.method);
         for model in &models {
             let pair = found.clone().and_then(|pairs| {
@@ -176,7 +211,10 @@ fn gains(study: &Study, number: usize) -> Sheet {
         Row { label: arm.label.clone(), kind: Kind::Measured, cells, id: None, source: None }
     };
     let groups = (1..study.models.len())
-        .map(|m| Group { title: study.gain_name(m), rows: (0..study.arms.len()).map(|index| row(m, index)).collect() })
+        .map(|m| Group {
+            title: study.gain_name(m),
+            rows: (0..study.arms.len()).map(|index| row(m, index)).collect(),
+        })
         .collect();
     let caption = "Gains in points beside the published gains of memory over attention at the same method, block and k. Below a sign: of the tasks whose published gain is not 0, how many have the same sign".into();
     Sheet { id: format!("gains-{number}"), caption, layout: Layout::Numbers, columns, groups }
@@ -190,7 +228,9 @@ fn cost(study: &Study, number: usize) -> Sheet {
             let base = dense.and_then(|d| study.rows[d][m].as_ref().ok()).map(|r| &r.cost);
             let relative = |value: f64, base: Option<f64>| Cell {
                 text: bytes(value),
-                detail: base.filter(|b| *b > 0.0).map_or_else(String::new, |b| format!("{:.3} of dense", value / b)),
+                detail: base
+                    .filter(|b| *b > 0.0)
+                    .map_or_else(String::new, |b| format!("{:.3} of dense", value / b)),
                 note: String::new(),
             };
             let cells = vec![
@@ -213,7 +253,10 @@ fn cost(study: &Study, number: usize) -> Sheet {
         layout: Layout::Numbers,
         columns: vec![
             column("model", ""),
-            column("K/V read per token", "keys, values and block summaries read in the first decode step, all layers"),
+            column(
+                "K/V read per token",
+                "keys, values and block summaries read in the first decode step, all layers",
+            ),
             column("K/V resident", "after the prompt, whole pages"),
             column("K/V peak", "while the prompt is read"),
             column("prompt, ms", "shared by methods that read the prompt alike"),
@@ -244,12 +287,26 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
             let measured = study.tasks.iter().zip(&row.cells).filter(|(_, c)| c.is_ok());
             let tasks: Vec<&str> = measured.map(|(t, _)| t.as_str()).collect();
             let needles = TASKS.iter().filter(|t| t.needle.is_some());
-            let tasks = if needles.map(|t| t.name).eq(tasks.iter().copied()) { "niah".to_owned() } else { tasks.join(",") };
+            let tasks = if needles.map(|t| t.name).eq(tasks.iter().copied()) {
+                "niah".to_owned()
+            } else {
+                tasks.join(",")
+            };
             let samples = row.cells.iter().flatten().map(|c| c.samples).max().unwrap_or(0);
-            let seeds = if arm.seeds.is_empty() { String::new() } else { format!("; selector seeds {}", arm.seeds.join(", ")) };
+            let seeds = if arm.seeds.is_empty() {
+                String::new()
+            } else {
+                format!("; selector seeds {}", arm.seeds.join(", "))
+            };
             let mut command = format!(
                 "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} --seed {} --wordlist {} --prompt-form {} --out DIR",
-                model.model.name, arm.label, tasks, setup.context, setup.seed, setup.wordlist, setup.prompt_form.name(),
+                model.model.name,
+                arm.label,
+                tasks,
+                setup.context,
+                setup.seed,
+                setup.wordlist,
+                setup.prompt_form.name(),
             );
             if let [limit] = row.limits.as_slice() {
                 command.push_str(&format!(" --max-new-tokens {limit}"));
@@ -257,21 +314,45 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
             if !setup.haystack.starts_with("sotu-") {
                 command.push_str(&format!(" --haystack FILE_OF_{}", setup.haystack));
             }
-            let files: Vec<String> = row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();
+            let files: Vec<String> =
+                row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();
             let cells = vec![
-                Cell { text: short_hash(&model.model.hash), detail: if model.model.memory { "memory" } else { "no memory" }.into(), note: String::new() },
+                Cell {
+                    text: short_hash(&model.model.hash),
+                    detail: if model.model.memory { "memory" } else { "no memory" }.into(),
+                    note: String::new(),
+                },
                 Cell::text(format!("{}{seeds}", arm.text)),
                 Cell::text(format!("{} records, {samples} samples a task", row.records)),
-                Cell { text: row.scorers.join(", "), detail: format!("at most {} new tokens", range(&row.limits)), note: String::new() },
+                Cell {
+                    text: row.scorers.join(", "),
+                    detail: format!("at most {} new tokens", range(&row.limits)),
+                    note: String::new(),
+                },
                 Cell::text(row.devices.join(", ")),
                 Cell::text(files.join(", ")),
                 Cell::text(command),
             ];
-            rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: Some(source_id(number, index, m)), source: None });
+            rows.push(Row {
+                label: model.label.clone(),
+                kind: Kind::Measured,
+                cells,
+                id: Some(source_id(number, index, m)),
+                source: None,
+            });
         }
         groups.push(Group { title: title(arm), rows });
     }
-    let heads = ["model", "weights (SHA-256)", "method", "records", "scorer", "device", "files", "command for the same samples"];
+    let heads = [
+        "model",
+        "weights (SHA-256)",
+        "method",
+        "records",
+        "scorer",
+        "device",
+        "files",
+        "command for the same samples",
+    ];
     Sheet {
         id: format!("sources-{number}"),
         caption: format!("Where the numbers come from. All rows: {}", setup.summary()),

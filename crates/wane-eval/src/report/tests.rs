@@ -19,7 +19,8 @@ fn pair() -> Vec<Record> {
     for sample in 0..10 {
         for task in ["niah_single_1", "niah_multikey_3"] {
             let right = |limit: usize| f64::from(u8::from(sample < limit));
-            for (method, attention, memory) in [("dense".into(), 10, 10), (quest(16), 8, 9), (quest(4), 2, 7)] {
+            for (method, attention, memory) in [("dense".into(), 10, 10), (quest(16), 8, 9), (quest(4), 2, 7)]
+            {
                 for (model, limit) in [("memory", memory), ("attention", attention)] {
                     let record = record(model, &method, sample, right(limit));
                     all.push(Record { task: task.into(), context: 4096, ..record });
@@ -87,9 +88,15 @@ fn tables_hold_the_numbers_of_the_records() {
     );
     contains(
         &report.file("accuracy.csv"),
-        &["1,4096,attention,hash of attention,false,\"quest:block=64,k=4,", "0.062500,niah_multikey_3,10,0.200000,0.056682,0.509838,,\n"],
+        &[
+            "1,4096,attention,hash of attention,false,\"quest:block=64,k=4,",
+            "0.062500,niah_multikey_3,10,0.200000,0.056682,0.509838,,\n",
+        ],
     );
-    contains(&report.file("gains.csv"), &["1,attention,memory,\"quest:block=64,k=4", ",mean,20,0.500000,0.3"]);
+    contains(
+        &report.file("gains.csv"),
+        &["1,attention,memory,\"quest:block=64,k=4", ",mean,20,0.500000,0.3"],
+    );
     // One line a published row and task, and the head.
     assert_eq!(report.file("published.csv").lines().count(), 1 + 8 * super::published::rows().len());
     contains(
@@ -114,12 +121,19 @@ fn the_page_is_whole_and_asks_nothing_of_the_network() {
     for svg in report.written.files.iter().filter(|f| f.extension().is_some_and(|e| e == "svg")) {
         let text = std::fs::read_to_string(svg).unwrap();
         assert_eq!(balance(&text), Vec::<String>::new());
-        contains(&text, &["<title id=\"figure-t\">Accuracy against budget: quest:block=64</title>", "<desc id=\"figure-d\">"]);
+        contains(
+            &text,
+            &[
+                "<title id=\"figure-t\">Accuracy against budget: quest:block=64</title>",
+                "<desc id=\"figure-d\">",
+            ],
+        );
     }
     for word in ["<script", "src=", "@import", "url(", "<link rel=\"stylesheet\""] {
         assert!(!report.page.contains(word), "{word}");
     }
-    let mut ids: Vec<&str> = report.page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let mut ids: Vec<&str> =
+        report.page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     for target in report.page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
         assert!(ids.contains(&target), "{target}");
     }
@@ -151,7 +165,8 @@ fn balance(text: &str) -> Vec<String> {
 #[test]
 fn the_same_records_give_the_same_files() {
     let (first, second) = (report(&pair()), report(&pair()));
-    let hide = |report: &Report, text: String| text.replace(&report.out.parent().unwrap().display().to_string(), "");
+    let hide =
+        |report: &Report, text: String| text.replace(&report.out.parent().unwrap().display().to_string(), "");
     for path in &first.written.files {
         let name = path.file_name().unwrap().to_str().unwrap();
         assert_eq!(hide(&first, first.file(name)), hide(&second, second.file(name)), "{name}");
@@ -161,7 +176,9 @@ fn the_same_records_give_the_same_files() {
 #[test]
 fn missing_cells_say_why() {
     let mut records = pair();
-    records.retain(|r| !(r.method == quest(4) && r.model == "memory" && (r.task == "niah_single_1" || r.sample > 3)));
+    records.retain(|r| {
+        !(r.method == quest(4) && r.model == "memory" && (r.task == "niah_single_1" || r.sample > 3))
+    });
     records.retain(|r| !(r.method == quest(16) && r.model == "memory"));
     let report = report(&records);
     contains(
@@ -191,7 +208,11 @@ fn random_seeds_are_one_row_with_the_population_deviation() {
     // 20 and 40 percent: mean 30, population deviation 10; the interval is that of ten samples.
     contains(
         &report.file("tables.md"),
-        &["mean of 2 seeds, \u{b1} population standard deviation**", "| attention | 30.0 \u{b1} 10.0 (10.8 to 60.3)", "selector seeds 0, 1"],
+        &[
+            "mean of 2 seeds, \u{b1} population standard deviation**",
+            "| attention | 30.0 \u{b1} 10.0 (10.8 to 60.3)",
+            "selector seeds 0, 1",
+        ],
     );
 }
 
@@ -200,7 +221,12 @@ fn other_contexts_and_versions_are_kept_apart() {
     let mut records = pair();
     records.push(Record { context: 2048, ..record("memory", "dense", 0, 0.0) });
     let report = report(&records);
-    assert_eq!(report.written.notes, ["the records are of 2 kinds (different contexts), which are kept apart: each kind has its own section"]);
+    assert_eq!(
+        report.written.notes,
+        [
+            "the records are of 2 kinds (different contexts), which are kept apart: each kind has its own section"
+        ]
+    );
     contains(&report.page, &["Records 2: context 2048", "No figure: the records hold no sparse method"]);
     contains(&report.file("accuracy.csv"), &["2,2048,memory,"]);
 }
@@ -208,7 +234,11 @@ fn other_contexts_and_versions_are_kept_apart() {
 #[test]
 fn repeated_cut_and_newer_records_are_left_out_and_said() {
     let mut text = lines(&pair());
-    text.push_str(&lines(&[Record { task: "niah_single_1".into(), context: 4096, ..record("memory", "dense", 0, 0.0) }]));
+    text.push_str(&lines(&[Record {
+        task: "niah_single_1".into(),
+        context: 4096,
+        ..record("memory", "dense", 0, 0.0)
+    }]));
     text.push_str("{\"version\":2,\"something\":\"new\"}\n\n{\"version\":1,\"mod");
     let report = try_report(&text, "task").unwrap();
     assert_eq!(report.written.records, 120);
@@ -242,9 +272,15 @@ fn names_are_escaped() {
 fn bad_input_is_a_clear_error() {
     let error = |text: &str, metric: &str| try_report(text, metric).err().unwrap().to_string();
     contains(&error("", "task"), &["nothing to report, no records in "]);
-    contains(&error("{\"version\":9}\n", "task"), &["1 records are of a newer version than 1: use a newer wane"]);
+    contains(
+        &error("{\"version\":9}\n", "task"),
+        &["1 records are of a newer version than 1: use a newer wane"],
+    );
     contains(&error("{}\n{}\n", "task"), &["records.jsonl, line 1: expected a record"]);
-    contains(&error(&lines(&pair()), "bleu"), &["none of 120 records has a score `bleu`: choose another --scorer"]);
+    contains(
+        &error(&lines(&pair()), "bleu"),
+        &["none of 120 records has a score `bleu`: choose another --scorer"],
+    );
     let wrong = lines(&[record("m", "dense", 0, 1.5)]);
     contains(&error(&wrong, "task"), &["line 1: expected a score between 0 and 1, not 1.5"]);
     let folder = tempfile::tempdir().unwrap();
@@ -256,9 +292,17 @@ fn bad_input_is_a_clear_error() {
 #[test]
 fn compressed_records_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let packed = ruzstd::encoding::compress_to_vec(lines(&pair()).as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
+    let packed = ruzstd::encoding::compress_to_vec(
+        lines(&pair()).as_bytes(),
+        ruzstd::encoding::CompressionLevel::Fastest,
+    );
     std::fs::write(folder.path().join("records.jsonl.zst"), packed).unwrap();
-    let written = write(&[folder.path().to_owned()], &folder.path().join("out"), &Options { metric: "comma_set".into() }).unwrap();
+    let written = write(
+        &[folder.path().to_owned()],
+        &folder.path().join("out"),
+        &Options { metric: "comma_set".into() },
+    )
+    .unwrap();
     assert_eq!(written.records, 120);
 }
 

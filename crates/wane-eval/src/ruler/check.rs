@@ -28,7 +28,11 @@ pub fn files(a: &Path, b: &Path) -> Result<Comparison> {
 
 /// Compares two lists of samples.
 pub fn samples(a: &[Sample], b: &[Sample]) -> Comparison {
-    let mut first = a.iter().zip(b).enumerate().find_map(|(i, (a, b))| difference(a, b).map(|d| format!("sample {i}: {d}")));
+    let mut first = a
+        .iter()
+        .zip(b)
+        .enumerate()
+        .find_map(|(i, (a, b))| difference(a, b).map(|d| format!("sample {i}: {d}")));
     if first.is_none() && a.len() != b.len() {
         first = Some(format!("{} samples against {}", a.len(), b.len()));
     }
@@ -36,7 +40,9 @@ pub fn samples(a: &[Sample], b: &[Sample]) -> Comparison {
 }
 
 fn difference(a: &Sample, b: &Sample) -> Option<String> {
-    for (field, x, y) in [("input", &a.input, &b.input), ("answer_prefix", &a.answer_prefix, &b.answer_prefix)] {
+    for (field, x, y) in
+        [("input", &a.input, &b.input), ("answer_prefix", &a.answer_prefix, &b.answer_prefix)]
+    {
         if x != y {
             let at = x.chars().zip(y.chars()).take_while(|(x, y)| x == y).count();
             let near = |text: &str| text.chars().skip(at.saturating_sub(20)).take(60).collect::<String>();
@@ -48,9 +54,16 @@ fn difference(a: &Sample, b: &Sample) -> Option<String> {
         ("length", a.length.to_string(), b.length.to_string()),
         ("length_w_model_temp", a.length_w_model_temp.to_string(), b.length_w_model_temp.to_string()),
         ("index", a.index.to_string(), b.index.to_string()),
-        ("token_position_answer", format!("{:?}", a.token_position_answer), format!("{:?}", b.token_position_answer)),
+        (
+            "token_position_answer",
+            format!("{:?}", a.token_position_answer),
+            format!("{:?}", b.token_position_answer),
+        ),
     ];
-    fields.into_iter().find(|(_, x, y)| x != y).map(|(field, x, y)| format!("`{field}` differs: {x} against {y}"))
+    fields
+        .into_iter()
+        .find(|(_, x, y)| x != y)
+        .map(|(field, x, y)| format!("`{field}` differs: {x} against {y}"))
 }
 
 /// The data files under a folder (`TASK/validation.jsonl`), or the file itself.

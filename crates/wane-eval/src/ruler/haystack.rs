@@ -63,8 +63,12 @@ impl Haystack {
         let name = format!("{file}@{}", &hash[..12]);
         let text = if path.extension().is_some_and(|e| e == "json") {
             let wrong = |message: String| Error::Haystack { name: path.display().to_string(), message };
-            let json: serde_json::Value = serde_json::from_str(&raw).map_err(|e| wrong(format!("not JSON: {e}")))?;
-            json["text"].as_str().ok_or_else(|| wrong("expected a JSON object with a string under `text`".into()))?.to_owned()
+            let json: serde_json::Value =
+                serde_json::from_str(&raw).map_err(|e| wrong(format!("not JSON: {e}")))?;
+            json["text"]
+                .as_str()
+                .ok_or_else(|| wrong("expected a JSON object with a string under `text`".into()))?
+                .to_owned()
         } else {
             raw
         };
@@ -89,7 +93,13 @@ impl Haystack {
             }
         }
         ends.push(collapsed.len());
-        Self { name: format!("{name}/{}", splitter.name()), text: collapsed, ends, splitter, known: RefCell::default() }
+        Self {
+            name: format!("{name}/{}", splitter.name()),
+            text: collapsed,
+            ends,
+            splitter,
+            known: RefCell::default(),
+        }
     }
 
     /// Name, and the splitter's name: what records carry.
@@ -122,7 +132,8 @@ impl Haystack {
             text.push_str(&self.text[..self.ends[rest - 1]]);
         }
         let text = text.trim();
-        let sentences = Rc::new(self.splitter.split(text).into_iter().map(|r| text[r].to_owned()).collect::<Vec<_>>());
+        let sentences =
+            Rc::new(self.splitter.split(text).into_iter().map(|r| text[r].to_owned()).collect::<Vec<_>>());
         let mut known = self.known.borrow_mut();
         if known.len() > 64 {
             known.clear();

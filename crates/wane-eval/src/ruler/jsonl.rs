@@ -41,8 +41,11 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let mut values = Vec::new();
     for (i, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(|e| Error::file("read", path, e))?;
-        let value = serde_json::from_str(&line)
-            .map_err(|e| Error::Line { path: path.to_owned(), line: i + 1, message: format!("expected a JSON object: {e}") })?;
+        let value = serde_json::from_str(&line).map_err(|e| Error::Line {
+            path: path.to_owned(),
+            line: i + 1,
+            message: format!("expected a JSON object: {e}"),
+        })?;
         values.push(value);
     }
     Ok(values)
@@ -53,11 +56,19 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 struct Python;
 
 impl serde_json::ser::Formatter for Python {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
         if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
         if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
@@ -65,7 +76,11 @@ impl serde_json::ser::Formatter for Python {
         writer.write_all(b": ")
     }
 
-    fn write_string_fragment<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
+    fn write_string_fragment<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> std::io::Result<()> {
         let mut units = [0; 2];
         for part in fragment.split_inclusive(|c: char| !c.is_ascii() || c == '\x7f') {
             let last = part.chars().next_back().filter(|c| !c.is_ascii() || *c == '\x7f');

@@ -111,11 +111,25 @@ fn battery() -> String {
     let mut text = format!("{}\n{}\n", needle::NOISE, needle::NOISE);
     let longer = lists.adjectives.len().max(lists.nouns.len());
     for i in 0..longer {
-        let key = format!("{}-{}", lists.adjectives[i % lists.adjectives.len()], lists.nouns[i % lists.nouns.len()]);
+        let key = format!(
+            "{}-{}",
+            lists.adjectives[i % lists.adjectives.len()],
+            lists.nouns[i % lists.nouns.len()]
+        );
         let line = match i % 64 {
-            0 => needle::needle(needle::Kind::Numbers, &key, &random.integer(1_000_000, 9_999_999).to_string()),
-            1 => needle::needle(needle::Kind::Uuids, &needle::uuid(random.bits128()), &needle::uuid(random.bits128())),
-            2 => tasks::TASKS.iter().filter_map(|t| t.needle).map(|s| s.head() + &s.question(&key) + &s.answer_prefix(&key)).collect(),
+            0 => {
+                needle::needle(needle::Kind::Numbers, &key, &random.integer(1_000_000, 9_999_999).to_string())
+            }
+            1 => needle::needle(
+                needle::Kind::Uuids,
+                &needle::uuid(random.bits128()),
+                &needle::uuid(random.bits128()),
+            ),
+            2 => tasks::TASKS
+                .iter()
+                .filter_map(|t| t.needle)
+                .map(|s| s.head() + &s.question(&key) + &s.answer_prefix(&key))
+                .collect(),
             _ => key + if i % 2 == 0 { " is: " } else { ", and " },
         };
         let _ = write!(text, "{line}{}", if i % 64 < 3 { "\n" } else { "" });

@@ -57,12 +57,13 @@ pub struct Shape {
 pub const MAX_NEW_TOKENS: usize = 128;
 
 /// One item of the noise haystack.
-pub const NOISE: &str = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
+pub const NOISE: &str =
+    "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
 /// The depths that needles in an essay are put at, in percent of the sentences.
 const DEPTHS: [usize; 40] = [
-    0, 3, 5, 8, 10, 13, 15, 18, 21, 23, 26, 28, 31, 33, 36, 38, 41, 44, 46, 49, 51, 54, 56, 59, 62, 64, 67, 69, 72, 74, 77, 79, 82,
-    85, 87, 90, 92, 95, 97, 100,
+    0, 3, 5, 8, 10, 13, 15, 18, 21, 23, 26, 28, 31, 33, 36, 38, 41, 44, 46, 49, 51, 54, 56, 59, 62, 64, 67,
+    69, 72, 74, 77, 79, 82, 85, 87, 90, 92, 95, 97, 100,
 ];
 
 impl Kind {
@@ -118,7 +119,10 @@ impl Shape {
     /// The beginning of the answer, with the space before it.
     pub fn answer_prefix(&self, query: &str) -> String {
         let is = if self.singular() { "is" } else { "are" };
-        format!(" The special magic {} for {query} mentioned in the provided text {is}", self.kind_in_prompt())
+        format!(
+            " The special magic {} for {query} mentioned in the provided text {is}",
+            self.kind_in_prompt()
+        )
     }
 
     /// Items that the size search adds at a time.
@@ -177,8 +181,10 @@ fn draw(shape: &Shape, request: &Request<'_>, random: &mut PythonRandom, items: 
             let sentences = request.haystack.sentences(items);
             let depths = random.sample(DEPTHS.len(), needles.len())?;
             // int(n * (depth / 100)), in double arithmetic.
-            let mut at: Vec<usize> =
-                depths.into_iter().map(|d| (sentences.len() as f64 * (DEPTHS[d] as f64 / 100.0)) as usize).collect();
+            let mut at: Vec<usize> = depths
+                .into_iter()
+                .map(|d| (sentences.len() as f64 * (DEPTHS[d] as f64 / 100.0)) as usize)
+                .collect();
             at.sort_unstable();
             let mut parts = Vec::new();
             let mut last = 0;
@@ -221,10 +227,17 @@ fn draw(shape: &Shape, request: &Request<'_>, random: &mut PythonRandom, items: 
 ///
 /// # Errors
 /// A context too small for the task, the tokenizer's errors, and those of `take`.
-pub fn generate(shape: &Shape, request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()>) -> Result<()> {
+pub fn generate(
+    shape: &Shape,
+    request: &mut Request<'_>,
+    take: &mut dyn FnMut(Sample) -> Result<()>,
+) -> Result<()> {
     let mut random = PythonRandom::new(request.seed);
     let fit = request.fit(shape.task, MAX_NEW_TOKENS, shape.increment(request.context));
-    let few = || Error::Task { task: shape.task, message: "more needles than items of haystack: raise the context".into() };
+    let few = || Error::Task {
+        task: shape.task,
+        message: "more needles than items of haystack: raise the context".into(),
+    };
     let size = fit.search(request.search, &mut |items| {
         let drawn = draw(shape, request, &mut random, items).ok_or_else(few)?;
         // Older RULER counted the answers as well.

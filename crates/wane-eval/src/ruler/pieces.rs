@@ -39,7 +39,10 @@ pub struct Pieces {
 
 impl std::fmt::Debug for Pieces {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pieces").field("grain", &self.grain).field("seen", &self.seen.len()).finish_non_exhaustive()
+        f.debug_struct("Pieces")
+            .field("grain", &self.grain)
+            .field("seen", &self.seen.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +111,9 @@ impl Pieces {
             let (piece, after) = rest.split_at(cut(rest, self.grain));
             rest = after;
             match self.seen.get(piece) {
-                Some(&(start, len)) => ids.extend_from_slice(&self.pool[start as usize..(start + len) as usize]),
+                Some(&(start, len)) => {
+                    ids.extend_from_slice(&self.pool[start as usize..(start + len) as usize])
+                }
                 None => ids.extend(self.tokenizer.encode(piece)?),
             }
         }
@@ -154,7 +159,8 @@ fn word(text: &str) -> usize {
 
 /// Inside one word, which is ASCII: the word starts with at most a run of white space.
 fn fine(word: &[u8]) -> usize {
-    let run = |from: usize, class: fn(&u8) -> bool| from + word[from..].iter().take_while(|b| class(b)).count();
+    let run =
+        |from: usize, class: fn(&u8) -> bool| from + word[from..].iter().take_while(|b| class(b)).count();
     let punctuation = |b: &u8| b.is_ascii_graphic() && !b.is_ascii_alphanumeric();
     let start = usize::from(word[0] == b' ' && word.len() > 1);
     let first = word[start];

@@ -66,7 +66,13 @@ impl PromptForm {
 ///
 /// # Errors
 /// The generator's and the tokenizer's.
-pub fn pairs(task: &TaskEntry, request: &mut Request<'_>, form: PromptForm, bos: Option<u32>, eos: u32) -> Result<Vec<Pair>> {
+pub fn pairs(
+    task: &TaskEntry,
+    request: &mut Request<'_>,
+    form: PromptForm,
+    bos: Option<u32>,
+    eos: u32,
+) -> Result<Vec<Pair>> {
     let mut samples = Vec::new();
     (task.generate)(request, &mut |sample| {
         samples.push(sample);

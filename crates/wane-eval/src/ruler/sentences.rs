@@ -17,8 +17,8 @@ pub enum Splitter {
 }
 
 const ABBREVIATIONS: [&str; 26] = [
-    "mr", "mrs", "ms", "dr", "prof", "st", "gen", "col", "gov", "sen", "rep", "rev", "hon", "jr", "sr", "vs", "etc", "e.g", "i.e",
-    "no", "u.s", "u.n", "inc", "co", "corp", "ltd",
+    "mr", "mrs", "ms", "dr", "prof", "st", "gen", "col", "gov", "sen", "rep", "rev", "hon", "jr", "sr", "vs",
+    "etc", "e.g", "i.e", "no", "u.s", "u.n", "inc", "co", "corp", "ltd",
 ];
 
 impl Splitter {

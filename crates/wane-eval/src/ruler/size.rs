@@ -35,7 +35,11 @@ pub(crate) struct Fit {
 
 impl Fit {
     /// The size found. `length(items)` draws a sample and counts its tokens, without the budget.
-    pub(crate) fn search(&self, search: Search, length: &mut dyn FnMut(usize) -> Result<usize>) -> Result<usize> {
+    pub(crate) fn search(
+        &self,
+        search: Search,
+        length: &mut dyn FnMut(usize) -> Result<usize>,
+    ) -> Result<usize> {
         match search {
             Search::Binary => {
                 let per_item = length(self.increment)? as f64 / self.increment as f64;
@@ -53,7 +57,11 @@ impl Fit {
     }
 
     /// Bisection between one increment and `upper`.
-    pub(crate) fn bisect(&self, upper: usize, length: &mut dyn FnMut(usize) -> Result<usize>) -> Result<usize> {
+    pub(crate) fn bisect(
+        &self,
+        upper: usize,
+        length: &mut dyn FnMut(usize) -> Result<usize>,
+    ) -> Result<usize> {
         let (mut low, mut high, mut best) = (self.increment, upper, None);
         while low <= high {
             let middle = (low + high) / 2;
@@ -70,7 +78,11 @@ impl Fit {
     /// Draws samples, one increment smaller after each that is too long, until one fits.
     /// `draw(items)` returns `None` where the original raises an error (more needles than items).
     /// Returns the sample and its length, budget included.
-    pub(crate) fn draw<S>(&self, items: usize, draw: &mut dyn FnMut(usize) -> Result<Option<(S, usize)>>) -> Result<(S, usize)> {
+    pub(crate) fn draw<S>(
+        &self,
+        items: usize,
+        draw: &mut dyn FnMut(usize) -> Result<Option<(S, usize)>>,
+    ) -> Result<(S, usize)> {
         let (mut items, mut failures, mut smallest) = (items, 0, usize::MAX);
         loop {
             if let Some((sample, tokens)) = draw(items)? {

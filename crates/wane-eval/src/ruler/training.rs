@@ -123,11 +123,22 @@ impl NeedleSampler {
     ///
     /// # Errors
     /// The tokenizer's own.
-    pub fn sample_with(&self, shape: &Shape, size: usize, questions: usize, seed: u64, index: u64) -> Result<TrainingSample> {
+    pub fn sample_with(
+        &self,
+        shape: &Shape,
+        size: usize,
+        questions: usize,
+        seed: u64,
+        index: u64,
+    ) -> Result<TrainingSample> {
         let mut questions = questions;
         let mut keys = usize::MAX;
         loop {
-            let most = if shape.hay == Hay::Needle { questions } else { shape.keys.max(questions + shape.queries - 1) };
+            let most = if shape.hay == Hay::Needle {
+                questions
+            } else {
+                shape.keys.max(questions + shape.queries - 1)
+            };
             keys = keys.min(most);
             let mut draws = Draws::attempt(seed, index, (questions * 64 + keys) as u32);
             if let Some(sample) = self.build(shape, size, questions, keys, &mut draws)? {
@@ -145,14 +156,23 @@ impl NeedleSampler {
     }
 
     /// `None` if it does not fit. `keys` = 0 stands for one key and no haystack at all.
-    fn build(&self, shape: &Shape, size: usize, questions: usize, keys: usize, draws: &mut Draws) -> Result<Option<TrainingSample>> {
+    fn build(
+        &self,
+        shape: &Shape,
+        size: usize,
+        questions: usize,
+        keys: usize,
+        draws: &mut Draws,
+    ) -> Result<Option<TrainingSample>> {
         let mut used = HashSet::new();
         let entries: Vec<Entry> = (0..keys.max(1)).map(|_| self.entry(shape, draws, &mut used)).collect();
         let tail = self.tail(shape, &entries, questions, draws)?;
         let mut ids: Vec<u32> = self.options.bos.into_iter().collect();
         self.pieces.encode_shared(&shape.head(), &mut ids)?;
-        let needles: Vec<String> =
-            entries.iter().flat_map(|e| e.values.iter().map(|v| needle::needle(shape.value, &e.key, v))).collect();
+        let needles: Vec<String> = entries
+            .iter()
+            .flat_map(|e| e.values.iter().map(|v| needle::needle(shape.value, &e.key, v)))
+            .collect();
         let Some(room) = size.checked_sub(ids.len() + tail.ids.len()) else { return Ok(None) };
         let fits = match shape.hay {
             _ if keys == 0 => self.lines(shape, needles, 0, draws, &mut used, &mut ids)?.or(Some(())),
@@ -162,7 +182,8 @@ impl NeedleSampler {
         if fits.is_none() {
             return Ok(None);
         }
-        let mut sample = TrainingSample { weights: vec![self.options.text_weight; ids.len()], ids, answers: Vec::new() };
+        let mut sample =
+            TrainingSample { weights: vec![self.options.text_weight; ids.len()], ids, answers: Vec::new() };
         let offset = sample.ids.len();
         sample.ids.extend(tail.ids);
         sample.weights.extend(tail.weights);
@@ -190,7 +211,13 @@ impl NeedleSampler {
     }
 
     /// Questions and answers.
-    fn tail(&self, shape: &Shape, entries: &[Entry], questions: usize, draws: &mut Draws) -> Result<TrainingSample> {
+    fn tail(
+        &self,
+        shape: &Shape,
+        entries: &[Entry],
+        questions: usize,
+        draws: &mut Draws,
+    ) -> Result<TrainingSample> {
         let mut tail = TrainingSample::default();
         let mut order: Vec<usize> = (0..entries.len()).collect();
         draws.shuffle(&mut order);
@@ -203,7 +230,8 @@ impl NeedleSampler {
                 draws.shuffle(&mut order);
                 order[..queries].iter().map(|&i| &entries[i]).collect()
             };
-            let form = if draws.unit() < self.options.prefix_share { PromptForm::Prefix } else { PromptForm::Input };
+            let form =
+                if draws.unit() < self.options.prefix_share { PromptForm::Prefix } else { PromptForm::Input };
             let query = needle::query(&asked.iter().map(|e| e.key.as_str()).collect::<Vec<_>>());
             let mut text = if question > 0 { "\n".to_owned() } else { String::new() };
             text += &shape.question(&query);
@@ -224,7 +252,13 @@ impl NeedleSampler {
 
     /// Needles among lines of noise, or of other needles. Appends at most `room` ids, or nothing.
     fn lines(
-        &self, shape: &Shape, needles: Vec<String>, room: usize, draws: &mut Draws, used: &mut HashSet<String>, ids: &mut Vec<u32>,
+        &self,
+        shape: &Shape,
+        needles: Vec<String>,
+        room: usize,
+        draws: &mut Draws,
+        used: &mut HashSet<String>,
+        ids: &mut Vec<u32>,
     ) -> Result<Option<()>> {
         let mut lines: Vec<Vec<u32>> = Vec::new();
         for needle in needles {
@@ -266,7 +300,13 @@ impl NeedleSampler {
     }
 
     /// Needles between sentences. Appends at most `room` ids, or nothing.
-    fn essay(&self, needles: Vec<String>, room: usize, draws: &mut Draws, ids: &mut Vec<u32>) -> Result<Option<()>> {
+    fn essay(
+        &self,
+        needles: Vec<String>,
+        room: usize,
+        draws: &mut Draws,
+        ids: &mut Vec<u32>,
+    ) -> Result<Option<()>> {
         let mut parts = Vec::with_capacity(needles.len());
         for needle in &needles {
             let mut part = Vec::with_capacity(64);
@@ -295,7 +335,8 @@ impl NeedleSampler {
         let mut needle = 0;
         for position in 0..=sentences {
             while needle < at.len() && at[needle] == position {
-                let (begins, ends) = (position == 0 && needle == 0, position == sentences && needle + 1 == at.len());
+                let (begins, ends) =
+                    (position == 0 && needle == 0, position == sentences && needle + 1 == at.len());
                 if begins || ends {
                     self.part(&needles[needle], begins, ends, ids)?;
                 } else {
@@ -306,7 +347,8 @@ impl NeedleSampler {
             if position == sentences {
                 break;
             }
-            let (begins, ends) = (position == 0 && needle == 0, position + 1 == sentences && needle == at.len());
+            let (begins, ends) =
+                (position == 0 && needle == 0, position + 1 == sentences && needle == at.len());
             let (bytes, range) = match whole.get(position) {
                 Some(&sentence) => self.sentences[sentence].clone(),
                 None => (cut.clone().unwrap_or(0..0), 0..0),

@@ -71,9 +71,11 @@ impl WordList {
 
     /// The raw lists.
     pub fn lists(self) -> Lists {
-        let bytes = miniz_oxide::inflate::decompress_to_vec_zlib(PACKED).expect("the shipped word lists are whole");
+        let bytes =
+            miniz_oxide::inflate::decompress_to_vec_zlib(PACKED).expect("the shipped word lists are whole");
         let text = String::from_utf8(bytes).expect("the shipped word lists are UTF-8");
-        let mut parts = text.split('\0').map(|part| part.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>());
+        let mut parts =
+            text.split('\0').map(|part| part.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>());
         let mut next = || parts.next().expect("three lists");
         let (adjectives, mut nouns, verbs) = (next(), next(), next());
         if self == Self::V3_0_1 {
@@ -110,8 +112,10 @@ impl Pairs {
             let (run, size) = if end == i + 1 {
                 (Run::Whole(heads[i].clone()), nouns.len())
             } else {
-                let mut pairs: Vec<String> =
-                    heads[i..end].iter().flat_map(|head| nouns.iter().map(move |noun| format!("{head}{noun}"))).collect();
+                let mut pairs: Vec<String> = heads[i..end]
+                    .iter()
+                    .flat_map(|head| nouns.iter().map(move |noun| format!("{head}{noun}")))
+                    .collect();
                 pairs.sort();
                 pairs.dedup();
                 let size = pairs.len();

@@ -18,7 +18,9 @@ pub(super) fn greedy() -> DecodeOptions {
 /// token that the prompt's logits gave. Returns the new tokens without the end token, and what each
 /// sequence touched in the first step (which even those take that end at once).
 pub(super) fn greedy_batch(
-    decoder: &Decoder, caches: Vec<SequenceCache>, examples: &[(u32, usize, u32)],
+    decoder: &Decoder,
+    caches: Vec<SequenceCache>,
+    examples: &[(u32, usize, u32)],
 ) -> Result<(Vec<Vec<u32>>, Vec<StepBytes>)> {
     let longest = examples.iter().map(|&(_, most, _)| most).max().unwrap_or(0);
     let mut batch = DecodeBatch::new(caches, longest.max(1)).map_err(model)?;
@@ -57,7 +59,8 @@ pub(super) fn greedy_batch(
             })
             .map_err(model)?;
         measured.map_err(model)?;
-        let keys: Vec<_> = rows.iter().map(|&example| (examples[example].0, generated[example].len())).collect();
+        let keys: Vec<_> =
+            rows.iter().map(|&example| (examples[example].0, generated[example].len())).collect();
         tokens = next_tokens(&logits, &greedy(), &keys).map_err(model)?;
         retire(&mut batch, &ended, &mut rows, &mut tokens)?;
         if rows.is_empty() {
@@ -67,7 +70,12 @@ pub(super) fn greedy_batch(
     Ok((generated, touched.unwrap_or_default()))
 }
 
-fn retire(batch: &mut DecodeBatch, ended: &[usize], rows: &mut Vec<usize>, tokens: &mut Vec<u32>) -> Result<()> {
+fn retire(
+    batch: &mut DecodeBatch,
+    ended: &[usize],
+    rows: &mut Vec<usize>,
+    tokens: &mut Vec<u32>,
+) -> Result<()> {
     if !ended.is_empty() {
         batch.retire(ended).map_err(model)?;
     }

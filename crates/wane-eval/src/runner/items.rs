@@ -55,7 +55,8 @@ pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
     let mut items = Vec::with_capacity(job.tasks.len() * job.samples);
     for sample in 0..job.samples {
         for (task, samples) in job.tasks.iter().zip(&by_task) {
-            let ids = subject.tokenizer.encode_with_special(&job.form.prompt(&samples[sample])).map_err(model)?;
+            let ids =
+                subject.tokenizer.encode_with_special(&job.form.prompt(&samples[sample])).map_err(model)?;
             let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
             let most = job.max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
             items.push(Item {

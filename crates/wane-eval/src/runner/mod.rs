@@ -118,20 +118,32 @@ struct Read {
 ///
 /// # Errors
 /// A context that the model or a task cannot have, a method that does not fit, failures of the device or the disk.
-pub fn evaluate(subject: &Subject<'_>, job: &Job<'_>, store: &mut Store, observer: &mut dyn Observer) -> Result<End> {
+pub fn evaluate(
+    subject: &Subject<'_>,
+    job: &Job<'_>,
+    store: &mut Store,
+    observer: &mut dyn Observer,
+) -> Result<End> {
     let limit = subject.decoder.config().max_position_embeddings;
     if job.context > limit {
         let context = job.context;
-        return Err(Error::Invalid(format!("--context {context} is more than {} was made for: at most {limit}", subject.name)));
+        return Err(Error::Invalid(format!(
+            "--context {context} is more than {} was made for: at most {limit}",
+            subject.name
+        )));
     }
     if job.samples == 0 || job.tasks.is_empty() || job.methods.is_empty() {
-        return Err(Error::Invalid("nothing to run: expected at least one sample, one task and one method".into()));
+        return Err(Error::Invalid(
+            "nothing to run: expected at least one sample, one task and one method".into(),
+        ));
     }
     let mut methods: Vec<Plan> = Vec::new();
     for method in &job.methods {
         let plan = method.resolve(job.context).map_err(model)?;
         if plan.sparse_from() == SparseFrom::Question {
-            return Err(Error::Invalid(format!("{plan}: the runner does not support sparse_from=question yet")));
+            return Err(Error::Invalid(format!(
+                "{plan}: the runner does not support sparse_from=question yet"
+            )));
         }
         if !methods.contains(&plan) {
             methods.push(plan);
@@ -175,12 +187,17 @@ impl Runner<'_> {
     /// Reads the batch's prompts in one way, and runs every method that starts so.
     fn group(&mut self, batch: &[Item], prefill: &Plan, plans: &[&Plan]) -> Result<End> {
         let hash = &self.subject.hash;
-        let batch: Vec<&Item> =
-            batch.iter().filter(|item| plans.iter().any(|plan| !self.store.contains(&item.key(hash, plan)))).collect();
+        let batch: Vec<&Item> = batch
+            .iter()
+            .filter(|item| plans.iter().any(|plan| !self.store.contains(&item.key(hash, plan))))
+            .collect();
         if batch.is_empty() {
             return Ok(End::Complete);
         }
-        let keep_queries = plans.iter().map(|p| p.query_window().map_err(model)).max_by_key(|w| *w.as_ref().unwrap_or(&usize::MAX));
+        let keep_queries = plans
+            .iter()
+            .map(|p| p.query_window().map_err(model))
+            .max_by_key(|w| *w.as_ref().unwrap_or(&usize::MAX));
         let options = CacheOptions {
             dtype: self.job.kv_dtype,
             context: Some(self.job.context),
@@ -228,7 +245,11 @@ impl Runner<'_> {
             let before = pool.bytes_in_use();
             let fork = read.cache.fork(plan).map_err(model)?;
             let peak = read.peak.max(read.cache.resident_bytes() + pool.peak_bytes() - before);
-            bytes.push(Bytes { resident: fork.resident_bytes() as u64, peak: peak as u64, ..Bytes::default() });
+            bytes.push(Bytes {
+                resident: fork.resident_bytes() as u64,
+                peak: peak as u64,
+                ..Bytes::default()
+            });
             forks.push(fork);
         }
         let examples: Vec<(u32, usize, u32)> =
@@ -247,7 +268,14 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn record(&self, plan: &Plan, item: &Item, ids: &[u32], seconds: Seconds, bytes: Bytes) -> Result<Record> {
+    fn record(
+        &self,
+        plan: &Plan,
+        item: &Item,
+        ids: &[u32],
+        seconds: Seconds,
+        bytes: Bytes,
+    ) -> Result<Record> {
         let prediction = self.subject.tokenizer.decode(ids, SpecialTokens::Skip).map_err(model)?;
         let scores: BTreeMap<String, f64> = [item.task.metric, Metric::CommaSet]
             .into_iter()
@@ -280,4 +308,3 @@ impl Runner<'_> {
         })
     }
 }
-

@@ -72,8 +72,11 @@ impl Store {
             std::fs::write(&header, text + "\n").map_err(|e| Error::file("write", &header, e))?;
         } else {
             let text = std::fs::read_to_string(&header).map_err(|e| Error::file("read", &header, e))?;
-            let old: Settings = serde_json::from_str(&text)
-                .map_err(|e| Error::Line { path: header.clone(), line: e.line(), message: e.to_string() })?;
+            let old: Settings = serde_json::from_str(&text).map_err(|e| Error::Line {
+                path: header.clone(),
+                line: e.line(),
+                message: e.to_string(),
+            })?;
             if old != *settings {
                 return Err(Error::Invalid(format!(
                     "{} belongs to another run: it has {old:?}, this run {settings:?}; choose another --out",
@@ -81,8 +84,11 @@ impl Store {
                 )));
             }
         }
-        let file =
-            OpenOptions::new().create(true).append(true).open(&path).map_err(|e| Error::file("write", &path, e))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|e| Error::file("write", &path, e))?;
         let keys = records.iter().map(Record::key).collect();
         Ok(Self { path, file, records, keys })
     }
@@ -146,8 +152,11 @@ fn parse(path: &Path) -> Result<(Vec<Record>, u64)> {
         if line.last() != Some(&b'\n') {
             break;
         }
-        let record = serde_json::from_slice(line)
-            .map_err(|e| Error::Line { path: path.to_owned(), line: i + 1, message: format!("expected a record: {e}") })?;
+        let record = serde_json::from_slice(line).map_err(|e| Error::Line {
+            path: path.to_owned(),
+            line: i + 1,
+            message: format!("expected a record: {e}"),
+        })?;
         records.push(record);
         whole += line.len() as u64;
     }

@@ -22,7 +22,11 @@ fn rows_and_columns() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 5);
     assert!(lines[0].contains("S1") && !lines[0].contains("S2"));
-    assert!(lines[2].starts_with("attention  quest:block=64,k=4 ") && lines[2].contains(" 20.0 |"), "{}", lines[2]);
+    assert!(
+        lines[2].starts_with("attention  quest:block=64,k=4 ") && lines[2].contains(" 20.0 |"),
+        "{}",
+        lines[2]
+    );
     assert!(lines[2].contains("5.7 to  51.0"), "{}", lines[2]);
     assert_eq!(lines[2], accuracy(&records(), "comma_set").lines().nth(2).unwrap());
 }

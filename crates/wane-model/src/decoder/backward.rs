@@ -8,9 +8,9 @@ use wane_kernels::ops::linear::{backward_bias, backward_input, backward_weight};
 use wane_kernels::ops::{rms_norm, rope};
 use wane_kernels::{Cols, Tensor};
 
+use super::Decoder;
 use super::block::Saved;
 use super::training::Gradients;
-use super::Decoder;
 use crate::Result;
 use crate::config::{FfnActivation, NormPlacement};
 
@@ -34,7 +34,8 @@ impl Decoder {
             None => dout.clone(),
             Some(out) => self.norm_backward(&dout, out.into(), indices.ffn_norm, None, gradients)?,
         };
-        let dactivated = self.linear_backward((&dffn_out).into(), &saved.activated, indices.down, gradients)?;
+        let dactivated =
+            self.linear_backward((&dffn_out).into(), &saved.activated, indices.down, gradients)?;
         let dup = match self.config.ffn_activation {
             FfnActivation::SwiGlu => swiglu_backward(&dactivated, &saved.up)?,
             FfnActivation::Gelu => gelu_backward(&dactivated, &saved.up)?,

@@ -103,7 +103,8 @@ impl Decoder {
         let indices = &self.layers[layer];
         let pre = self.config.norm_placement == NormPlacement::Pre;
         let eps = self.config.rms_norm_eps as f32;
-        let norm = |x: &Tensor, index: usize| -> Result<Tensor> { Ok(rms_norm(x.into(), self.dense(index)?, eps)?) };
+        let norm =
+            |x: &Tensor, index: usize| -> Result<Tensor> { Ok(rms_norm(x.into(), self.dense(index)?, eps)?) };
 
         let projection_input = if pre { norm(x, indices.attention_norm)? } else { x.clone() };
         let projected = self.project(indices, &projection_input)?;
@@ -197,14 +198,17 @@ impl Decoder {
             attending.set_memory_state(layer, scanned.state.clone());
         }
         let (k, v) = match &scanned {
-            Some(scanned) => {
-                (rope((&scanned.keys).into(), config.head_dim, positions, &self.rope)?, scanned.values.clone())
-            }
+            Some(scanned) => (
+                rope((&scanned.keys).into(), config.head_dim, positions, &self.rope)?,
+                scanned.values.clone(),
+            ),
             None => (rope(keys, config.head_dim, positions, &self.rope)?, contiguous(values)?),
         };
         let q = rope(queries, config.head_dim, positions, &self.rope)?;
         let attended = match attending {
-            Attending::Whole { dims, pattern } => attention(&q, &k, &v, self.attention_dims(*dims, *pattern))?,
+            Attending::Whole { dims, pattern } => {
+                attention(&q, &k, &v, self.attention_dims(*dims, *pattern))?
+            }
             Attending::Prefill { cache, chunk } => {
                 without_lse(cache.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, *chunk)?)?
             }
@@ -244,7 +248,8 @@ impl Decoder {
         if pre {
             return Ok((add(x, &out)?, None));
         }
-        let normed = rms_norm((&out).into(), self.dense(indices.attention_norm)?, self.config.rms_norm_eps as f32)?;
+        let normed =
+            rms_norm((&out).into(), self.dense(indices.attention_norm)?, self.config.rms_norm_eps as f32)?;
         Ok((add(x, &normed)?, Some(out)))
     }
 

@@ -21,7 +21,11 @@ impl Decoder {
         }
         let dims = ScanDims { batch: 1, tokens: ids.len() };
         let positions = self.positions(dims)?;
-        let mut x = embedding::embedding(&self.ids_tensor(ids)?, self.weight(self.embedding), self.activation_dtype())?;
+        let mut x = embedding::embedding(
+            &self.ids_tensor(ids)?,
+            self.weight(self.embedding),
+            self.activation_dtype(),
+        )?;
         let mut gates = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
             let mut saved = None;
@@ -29,7 +33,8 @@ impl Decoder {
             x = self.block_forward(layer, &x, &positions, &mut attending, Some(&mut saved))?;
             let saved = saved.ok_or_else(|| Error::Invalid("a block kept nothing".into()))?;
             let columns = &self.layers[layer].columns;
-            let raw = contiguous(saved.projected.cols(columns.memory_gate, self.config.kv_width()))?.to_f32_vec()?;
+            let raw = contiguous(saved.projected.cols(columns.memory_gate, self.config.kv_width()))?
+                .to_f32_vec()?;
             gates.push(raw.into_iter().map(|f| 1.0 / (1.0 + (-f).exp())).collect());
         }
         Ok(gates)

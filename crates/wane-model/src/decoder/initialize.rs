@@ -93,7 +93,8 @@ impl Decoder {
 pub fn initial(config: &ModelConfig, name: &str, init: &Initialization) -> Result<Weight> {
     let (q, kv, hidden, ffn) =
         (config.q_width(), config.kv_width(), config.hidden_size, config.intermediate_size);
-    let part = name.rsplit_once("layers.").map_or(name, |(_, rest)| rest.split_once('.').map_or(rest, |(_, p)| p));
+    let part =
+        name.rsplit_once("layers.").map_or(name, |(_, rest)| rest.split_once('.').map_or(rest, |(_, p)| p));
     let matrix = |rows: usize, columns: usize, std: f32| {
         let values = normals(rows * columns, init.seed, name, std);
         Ok(Weight::Dense(Tensor::from_f32(&values, &[rows, columns], &Device::Cpu)?))
@@ -121,8 +122,14 @@ pub fn initial(config: &ModelConfig, name: &str, init: &Initialization) -> Resul
         "self_attn.q_proj.bias" => filled(q, &|_| 0.0),
         "self_attn.k_proj.bias" | "self_attn.v_proj.bias" => filled(kv, &|_| 0.0),
         "self_attn.o_proj.bias" => filled(hidden, &|_| 0.0),
-        "self_attn.q_norm.weight" => filled(if config.qk_norm == crate::config::QkNorm::PerHead { config.head_dim } else { q }, &|_| 1.0),
-        "self_attn.k_norm.weight" => filled(if config.qk_norm == crate::config::QkNorm::PerHead { config.head_dim } else { kv }, &|_| 1.0),
+        "self_attn.q_norm.weight" => filled(
+            if config.qk_norm == crate::config::QkNorm::PerHead { config.head_dim } else { q },
+            &|_| 1.0,
+        ),
+        "self_attn.k_norm.weight" => filled(
+            if config.qk_norm == crate::config::QkNorm::PerHead { config.head_dim } else { kv },
+            &|_| 1.0,
+        ),
         "model.norm.weight" => filled(hidden, &|_| 1.0),
         _ if part.ends_with("layernorm.weight") => filled(hidden, &|_| 1.0),
         _ => Err(Error::Invalid(format!("no initial value is known for {name}"))),

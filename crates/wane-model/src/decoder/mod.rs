@@ -29,8 +29,8 @@ use wane_kernels::{DType, Device, Tensor, Weight};
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
 use crate::{Error, Result};
-pub use parameters::{Parameter, ParameterKind};
 use parameters::{Collector, LayerIndices};
+pub use parameters::{Parameter, ParameterKind};
 
 pub use inference::{CacheOptions, DEFAULT_CHUNK};
 pub use training::{Batch, Gradients, Keep, TrainOptions};

@@ -160,7 +160,13 @@ impl<'a> Collector<'a> {
         if self.device.is_cpu() { DType::F32 } else { DType::BF16 }
     }
 
-    fn push(&mut self, name: &str, kind: ParameterKind, weight: Weight, pieces: Vec<(String, usize)>) -> usize {
+    fn push(
+        &mut self,
+        name: &str,
+        kind: ParameterKind,
+        weight: Weight,
+        pieces: Vec<(String, usize)>,
+    ) -> usize {
         self.parameters.push(Parameter { name: name.to_owned(), kind, weight, pieces });
         self.parameters.len() - 1
     }
@@ -232,10 +238,15 @@ impl<'a> Collector<'a> {
         let ffn = config.intermediate_size;
         let up = match config.ffn_activation {
             FfnActivation::Gelu => {
-                vec![self.matrix(&format!("{prefix}.mlp.fc1.weight"), ParameterKind::Matrix, [ffn, hidden])?]
+                vec![self.matrix(
+                    &format!("{prefix}.mlp.fc1.weight"),
+                    ParameterKind::Matrix,
+                    [ffn, hidden],
+                )?]
             }
             FfnActivation::SwiGlu => {
-                let names = [format!("{prefix}.mlp.gate_proj.weight"), format!("{prefix}.mlp.up_proj.weight")];
+                let names =
+                    [format!("{prefix}.mlp.gate_proj.weight"), format!("{prefix}.mlp.up_proj.weight")];
                 if self.fuses() {
                     let pieces: Vec<_> = names.into_iter().map(|name| (name, ffn)).collect();
                     vec![self.fused(&format!("{prefix}.mlp.fused_up_proj.weight"), &pieces, hidden)?]
@@ -252,18 +263,7 @@ impl<'a> Collector<'a> {
             FfnActivation::SwiGlu => format!("{prefix}.mlp.down_proj.weight"),
         };
         let down = self.matrix(&down, ParameterKind::Matrix, [hidden, ffn])?;
-        Ok(LayerIndices {
-            parts,
-            columns,
-            q_norm,
-            k_norm,
-            out,
-            out_bias,
-            attention_norm,
-            ffn_norm,
-            up,
-            down,
-        })
+        Ok(LayerIndices { parts, columns, q_norm, k_norm, out, out_bias, attention_norm, ffn_norm, up, down })
     }
 
     fn qk_norms(&mut self, prefix: &str, q: usize, k: usize) -> Result<(Option<usize>, Option<usize>)> {

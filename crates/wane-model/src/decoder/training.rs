@@ -129,7 +129,8 @@ impl Decoder {
                 let mut attending = Attending::Whole { dims, pattern: options.pattern };
                 self.block_forward(layer, &input, &positions, &mut attending, Some(&mut saved))?;
             }
-            let saved = saved.ok_or_else(|| Error::Invalid("a block kept nothing for its backward pass".into()))?;
+            let saved =
+                saved.ok_or_else(|| Error::Invalid("a block kept nothing for its backward pass".into()))?;
             dx = self.block_backward(layer, dx, &positions, saved, (dims, options.pattern), gradients)?;
         }
         embedding::backward(&batch.ids, &dx, gradients.tensor_mut(self.embedding))?;
@@ -149,7 +150,13 @@ impl Decoder {
     ///
     /// # Errors
     /// More tokens than positions; out of memory.
-    pub fn hidden_states(&self, ids: &Tensor, batch: usize, tokens: usize, pattern: Pattern) -> Result<Tensor> {
+    pub fn hidden_states(
+        &self,
+        ids: &Tensor,
+        batch: usize,
+        tokens: usize,
+        pattern: Pattern,
+    ) -> Result<Tensor> {
         let dims = ScanDims { batch, tokens };
         let positions = self.positions(dims)?;
         let mut x = embedding::embedding(ids, self.weight(self.embedding), self.activation_dtype())?;
@@ -161,7 +168,8 @@ impl Decoder {
 
     fn check(&self, batch: &Batch) -> Result<(ScanDims, Tensor)> {
         let rows = batch.batch * batch.tokens;
-        for (name, tensor) in [("ids", &batch.ids), ("targets", &batch.targets), ("weights", &batch.weights)] {
+        for (name, tensor) in [("ids", &batch.ids), ("targets", &batch.targets), ("weights", &batch.weights)]
+        {
             if tensor.len() != rows {
                 return Err(Error::Invalid(format!(
                     "batch: expected {} x {} {name}, got {}",

@@ -58,8 +58,9 @@ impl TrainingState {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let json = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        serde_json::from_str(&json)
-            .map_err(|e| Error::checkpoint(folder, format!("{FILE} does not belong to this version of wane ({e})")))
+        serde_json::from_str(&json).map_err(|e| {
+            Error::checkpoint(folder, format!("{FILE} does not belong to this version of wane ({e})"))
+        })
     }
 
     /// Checks that a run may go on from here with `config`.
@@ -75,8 +76,9 @@ impl TrainingState {
         }
         let path = folder.join(CONFIG);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let saved = toml::from_str(&text)
-            .map_err(|e| Error::checkpoint(folder, format!("{CONFIG} does not belong to this version of wane ({e})")))?;
+        let saved = toml::from_str(&text).map_err(|e| {
+            Error::checkpoint(folder, format!("{CONFIG} does not belong to this version of wane ({e})"))
+        })?;
         let changed = differences(&saved, config);
         if changed.is_empty() || changes == Changes::Allow {
             return Ok(());

@@ -30,7 +30,8 @@ pub fn write_model(folder: &Path, decoder: &Decoder, tokenizer_folder: Option<&P
     }
     save(folder, decoder.config(), &weights, dtype, (None, None))?;
     // Byte by byte: the tokenizer's hash names it.
-    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"] {
+    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
+    {
         if let Some(from) = tokenizer_folder.map(|f| f.join(file)).filter(|f| f.is_file()) {
             fs::copy(&from, folder.join(file)).map_err(Error::io(&from))?;
         }
@@ -68,7 +69,8 @@ pub fn write_optimizer(folder: &Path, decoder: &Decoder, optimizer: &Optimizer) 
 pub fn read_optimizer(folder: &Path, decoder: &Decoder, optimizer: &Optimizer) -> Result<Vec<AdamwState>> {
     let path = folder.join(OPTIMIZER);
     let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::checkpoint(folder, format!("{OPTIMIZER}: {e}")))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|e| Error::checkpoint(folder, format!("{OPTIMIZER}: {e}")))?;
     let mut by_name: HashMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
     let mut states = Vec::new();
     for (parameter, state) in decoder.parameters().iter().zip(optimizer.states()) {
@@ -96,7 +98,10 @@ pub fn read_optimizer(folder: &Path, decoder: &Decoder, optimizer: &Optimizer) -
         }
     }
     if let Some(name) = by_name.keys().min() {
-        return Err(Error::checkpoint(folder, format!("{OPTIMIZER} holds {name}, which the model does not have")));
+        return Err(Error::checkpoint(
+            folder,
+            format!("{OPTIMIZER} holds {name}, which the model does not have"),
+        ));
     }
     Ok(states)
 }

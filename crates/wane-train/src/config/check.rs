@@ -19,7 +19,9 @@ impl RunConfig {
     fn check_training(&self) -> Result<()> {
         let t = &self.training;
         if t.sequence < 2 || t.batch == 0 || t.accumulation == 0 {
-            return wrong("training.sequence must be at least 2, training.batch and training.accumulation at least 1");
+            return wrong(
+                "training.sequence must be at least 2, training.batch and training.accumulation at least 1",
+            );
         }
         if t.batch % t.accumulation != 0 {
             return wrong(format!(
@@ -37,10 +39,14 @@ impl RunConfig {
             return wrong("log.every must be at least 1");
         }
         if self.guard.spike == OnTrouble::Skip {
-            return wrong("guard.spike cannot be `skip`: spikes are seen after the update; use `warn` or `stop`");
+            return wrong(
+                "guard.spike cannot be `skip`: spikes are seen after the update; use `warn` or `stop`",
+            );
         }
         if self.guard.non_finite == OnTrouble::Warn {
-            return wrong("guard.non_finite cannot be `warn`: such gradients never reach the weights; use `skip` or `stop`");
+            return wrong(
+                "guard.non_finite cannot be `warn`: such gradients never reach the weights; use `skip` or `stop`",
+            );
         }
         Ok(())
     }
@@ -58,7 +64,9 @@ impl RunConfig {
         let sizes = m.sizes_given();
         if m.init.is_some() {
             if let Some(first) = sizes.first() {
-                return wrong(format!("model.{first} contradicts model.init: the checkpoint states its sizes"));
+                return wrong(format!(
+                    "model.{first} contradicts model.init: the checkpoint states its sizes"
+                ));
             }
             return Ok(());
         }
@@ -69,7 +77,9 @@ impl RunConfig {
             ("intermediate_size", m.intermediate_size),
         ] {
             if value.unwrap_or(0) == 0 {
-                return wrong(format!("model.{name} is missing or 0 (a new model needs its sizes; or set model.init)"));
+                return wrong(format!(
+                    "model.{name} is missing or 0 (a new model needs its sizes; or set model.init)"
+                ));
             }
         }
         if m.backbone.is_none() {
@@ -83,7 +93,9 @@ impl RunConfig {
         }
         let (hidden, heads) = (m.hidden_size.unwrap_or(0), m.num_attention_heads.unwrap_or(1));
         if m.head_dim.is_none() && hidden % heads != 0 {
-            return wrong(format!("model.hidden_size {hidden} is not divisible by {heads} heads: set model.head_dim"));
+            return wrong(format!(
+                "model.hidden_size {hidden} is not divisible by {heads} heads: set model.head_dim"
+            ));
         }
         if m.num_key_value_heads.is_some_and(|kv| kv == 0 || heads % kv != 0) {
             return wrong("model.num_key_value_heads must divide model.num_attention_heads");
@@ -107,7 +119,13 @@ impl RunConfig {
         if o.betas.iter().any(|b| !(0.0..1.0).contains(b)) {
             return wrong("optimizer.betas must lie in [0, 1)");
         }
-        if o.weight_decay.is_nan() || o.weight_decay < 0.0 || o.clip.is_nan() || o.clip < 0.0 || o.eps.is_nan() || o.eps < 0.0 {
+        if o.weight_decay.is_nan()
+            || o.weight_decay < 0.0
+            || o.clip.is_nan()
+            || o.clip < 0.0
+            || o.eps.is_nan()
+            || o.eps < 0.0
+        {
             return wrong("optimizer.weight_decay, clip and eps must not be negative");
         }
         if [s.warmup, s.end, s.decay].iter().any(|x| !(0.0..=1.0).contains(x)) {
@@ -129,7 +147,9 @@ impl RunConfig {
         let weights = d.text.iter().map(|t| t.weight).chain(d.generated.iter().map(|g| g.weight));
         let weights: Vec<f64> = weights.collect();
         if weights.iter().any(|w| w.is_nan() || *w < 0.0) || weights.iter().sum::<f64>() <= 0.0 {
-            return wrong("data needs at least one of [[data.text]] and [data.generated] with a weight above 0");
+            return wrong(
+                "data needs at least one of [[data.text]] and [data.generated] with a weight above 0",
+            );
         }
         if let Some(g) = &d.generated {
             if !g.task_weights.is_empty() && g.task_weights.len() != g.tasks.len() {
@@ -179,7 +199,9 @@ impl RunConfig {
 
     fn check_passes(&self) -> Result<()> {
         if self.joint.is_some() && self.adaptation.is_some() {
-            return wrong("[joint] and [adaptation] exclude each other: adaptation uses one mask for every pass");
+            return wrong(
+                "[joint] and [adaptation] exclude each other: adaptation uses one mask for every pass",
+            );
         }
         if let Some(joint) = &self.joint {
             if joint.every == 0 || joint.dilation == 0 {

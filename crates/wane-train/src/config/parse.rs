@@ -40,9 +40,10 @@ fn explain(message: &str) -> String {
         return message.to_owned();
     };
     let what = if message.starts_with("unknown field") { "key" } else { "value" };
-    let nearest = known.iter().copied().max_by(|a, b| {
-        strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b))
-    });
+    let nearest = known
+        .iter()
+        .copied()
+        .max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)));
     match nearest {
         Some(nearest) if strsim::jaro_winkler(wrong, nearest) > 0.7 => {
             format!("unknown {what} `{wrong}`; did you mean `{nearest}`?")

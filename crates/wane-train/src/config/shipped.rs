@@ -27,8 +27,7 @@ fn the_pair_differs_in_the_backbone_and_its_second_pass_only() {
     let load = |name: &str| RunConfig::load(&runs().join(name)).expect("valid");
     let changed = differences(&load("pair-attention.toml"), &load("pair-memory.toml"));
     let keys: Vec<&str> = changed.iter().map(|c| c.split(':').next().unwrap_or("")).collect();
-    let expected =
-        ["joint.pass", "joint.window", "model.backbone", "model.gate_bias", "name"];
+    let expected = ["joint.pass", "joint.window", "model.backbone", "model.gate_bias", "name"];
     assert_eq!(keys, expected);
     // What the second pass of either half may see of a long row, and so its cost, is alike.
     let cost = |name: &str| {

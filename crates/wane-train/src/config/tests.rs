@@ -55,7 +55,11 @@ fn contradictions_say_what_to_change() {
         ("batch = 4", "batch = 4\naccumulation = 3", "not divisible by training.accumulation 3"),
         ("[model]", "[model]\ninit = \"m\"", "contradicts model.init"),
         ("\"memory\"", "\"attention\"\ngate_bias = 1.0", "gate_bias needs"),
-        ("\"memory\"", "\"memory\"\nmax_position_embeddings = 16", "longer than model.max_position_embeddings 16"),
+        (
+            "\"memory\"",
+            "\"memory\"\nmax_position_embeddings = 16",
+            "longer than model.max_position_embeddings 16",
+        ),
         ("lr = 1e-3", "lr = nan", "lr must be above 0"),
     ] {
         let message = error_of(&TOY.replace(from, to));

@@ -78,7 +78,15 @@ impl Mixture {
             (Some(_), None) => return Err(Error::Samples("no generator was given".to_owned())),
             (Some(table), Some(source)) => Some(Generated::new(table, source, config.seed)?),
         };
-        Ok(Self { text, generated, stages: config.stages.clone(), sequence, steps: config.steps(), seed: config.seed, end })
+        Ok(Self {
+            text,
+            generated,
+            stages: config.stages.clone(),
+            sequence,
+            steps: config.steps(),
+            seed: config.seed,
+            end,
+        })
     }
 
     /// Rows `rows` of step `step`.
@@ -184,7 +192,11 @@ impl Mixture {
                 questions: 1,
             };
             let sample = generated.source.sample(&request).map_err(Error::Samples)?.ok_or_else(|| {
-                Error::Samples(format!("task {} does not fit into {} tokens", self.tasks()[task], self.sequence))
+                Error::Samples(format!(
+                    "task {} does not fit into {} tokens",
+                    self.tasks()[task],
+                    self.sequence
+                ))
             })?;
             let mut row = RowBuilder::new(&generated.table, self.sequence, self.end);
             row.push(&sample);
@@ -225,7 +237,10 @@ impl Generated {
         let mut tasks = Vec::new();
         for task in &table.tasks {
             tasks.push(names.iter().position(|name| name == task).ok_or_else(|| {
-                Error::setting(format!("data.generated.tasks: unknown task `{task}`; known: {}", names.join(", ")))
+                Error::setting(format!(
+                    "data.generated.tasks: unknown task `{task}`; known: {}",
+                    names.join(", ")
+                ))
             })?);
         }
         if tasks.is_empty() {

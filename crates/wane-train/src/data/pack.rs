@@ -56,8 +56,10 @@ pub fn pack(options: &PackOptions) -> Result<PackSummary> {
     for input in &options.inputs {
         let found = documents(input, options.separator.as_deref())?;
         for wave in found.chunks(WAVE) {
-            let encoded =
-                wave.par_iter().map(|document| encode_document(&encoder, document)).collect::<Result<Vec<_>>>()?;
+            let encoded = wave
+                .par_iter()
+                .map(|document| encode_document(&encoder, document))
+                .collect::<Result<Vec<_>>>()?;
             for (document, ids) in wave.iter().zip(encoded) {
                 if writer.as_ref().is_some_and(|w| w.tokens() >= options.shard_tokens) {
                     summary.tokens += writer.take().map_or(Ok(0), ShardWriter::finish)?;

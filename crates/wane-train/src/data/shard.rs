@@ -114,11 +114,21 @@ impl Shard {
             return Err(Error::data(path, "holds no tokens, or packing was interrupted; pack it again"));
         }
         if ((map.len() - HEADER) as u64) < tokens.saturating_mul(width as u64) {
-            return Err(Error::data(path, format!("is cut off: {tokens} tokens need more than {} bytes", map.len())));
+            return Err(Error::data(
+                path,
+                format!("is cut off: {tokens} tokens need more than {} bytes", map.len()),
+            ));
         }
         let mut hash = [0; 32];
         hash.copy_from_slice(&map[32..64]);
-        Ok(Self { path: path.to_owned(), width, tokens: tokens as usize, documents, tokenizer: TokenizerHash(hash), map })
+        Ok(Self {
+            path: path.to_owned(),
+            width,
+            tokens: tokens as usize,
+            documents,
+            tokenizer: TokenizerHash(hash),
+            map,
+        })
     }
 
     /// Opens a shard, or all shards of a folder in the order of their names, and checks that they were
@@ -137,7 +147,10 @@ impl Shard {
             files.sort();
         }
         if files.is_empty() {
-            return Err(Error::data(path, format!("has no *.{EXTENSION} files; make them with `wane data pack`")));
+            return Err(Error::data(
+                path,
+                format!("has no *.{EXTENSION} files; make them with `wane data pack`"),
+            ));
         }
         let shards = files.iter().map(|file| Self::open(file)).collect::<Result<Vec<_>>>()?;
         for shard in &shards {

@@ -134,7 +134,8 @@ fn lengths_that_fit_nothing_and_unknown_tasks_are_errors() {
     let message = mixture.batch(0, 0..1).expect_err("nothing fits").to_string();
     assert!(message.contains("no sample of 1 to 3 tokens"), "{message}");
     let unknown = config(folder.path(), "[data.generated]\ntasks = [\"c\"]\n");
-    let message = Mixture::new(&unknown, Some(Arc::new(Counting)), &HASH, END).expect_err("unknown").to_string();
+    let message =
+        Mixture::new(&unknown, Some(Arc::new(Counting)), &HASH, END).expect_err("unknown").to_string();
     assert!(message.contains("unknown task `c`; known: a, b"), "{message}");
 }
 
@@ -210,7 +211,8 @@ fn a_trained_tokenizer_splits_digits_and_survives_any_bytes() {
 fn zstd_text_is_read_and_damage_is_named() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("a.txt.zst");
-    let frame = ruzstd::encoding::compress_to_vec(&b"one\n\n\ntwo"[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let frame =
+        ruzstd::encoding::compress_to_vec(&b"one\n\n\ntwo"[..], ruzstd::encoding::CompressionLevel::Fastest);
     std::fs::write(&path, [frame.clone(), frame.clone()].concat()).expect("writes");
     let found = super::text::documents(&path, Some("\n\n\n")).expect("reads");
     assert_eq!(found, ["one", "twoone", "two"]);

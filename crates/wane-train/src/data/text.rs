@@ -40,8 +40,8 @@ pub fn documents(path: &Path, separator: Option<&str>) -> Result<Vec<String>> {
     let mut found = Vec::new();
     if name.trim_end_matches(".zst").ends_with(".jsonl") {
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let value: serde_json::Value = serde_json::from_str(line)
-                .map_err(|e| Error::data(path, format!("line {}: {e}", i + 1)))?;
+            let value: serde_json::Value =
+                serde_json::from_str(line).map_err(|e| Error::data(path, format!("line {}: {e}", i + 1)))?;
             let document = value.get("text").and_then(|t| t.as_str());
             let document = document
                 .ok_or_else(|| Error::data(path, format!("line {}: no string field `text`", i + 1)))?;
@@ -49,7 +49,9 @@ pub fn documents(path: &Path, separator: Option<&str>) -> Result<Vec<String>> {
         }
     } else {
         match separator {
-            Some(separator) if !separator.is_empty() => found.extend(text.split(separator).map(str::to_owned)),
+            Some(separator) if !separator.is_empty() => {
+                found.extend(text.split(separator).map(str::to_owned))
+            }
             _ => found.push(text),
         }
     }

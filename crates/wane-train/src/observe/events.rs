@@ -129,7 +129,8 @@ mod tests {
         assert_eq!(events.len(), 2);
         assert!(events[0].ends_with(b"brain.Event:2"));
         // Behind key and time: step 300 as a varint, then the summary.
-        let expected = [&[0x10, 0xAC, 0x02, 0x2A, 13, 0x0A, 11, 0x0A, 4][..], b"loss", &[0x15], &2.5f32.to_le_bytes()];
+        let expected =
+            [&[0x10, 0xAC, 0x02, 0x2A, 13, 0x0A, 11, 0x0A, 4][..], b"loss", &[0x15], &2.5f32.to_le_bytes()];
         assert_eq!(events[1][9..], expected.concat());
     }
 }

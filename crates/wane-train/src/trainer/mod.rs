@@ -100,7 +100,8 @@ impl Trainer {
         let device = Device::parse(&config.device)?;
         let checkpoints = CheckpointFolder::open(&config.output, config.checkpoint.keep)?;
         let from = resume::choose(&checkpoints, &surroundings)?;
-        let Built { mut decoder, encoder, tokenizer_folder } = resume::build(config, from.as_deref(), &device)?;
+        let Built { mut decoder, encoder, tokenizer_folder } =
+            resume::build(config, from.as_deref(), &device)?;
         let tokenizer = encoder.as_ref().map_or(TokenizerHash([0; 32]), |e| *e.hash());
         // Toy models without a tokenizer end documents with their last id.
         let end = encoder.as_ref().map_or(decoder.config().vocab_size as u32 - 1, |e| e.end());
@@ -113,7 +114,8 @@ impl Trainer {
         let mut step = 0;
         let mut earlier_seconds = 0.0;
         if let Some(folder) = &from {
-            let state = resume::restore(folder, config, &mut decoder, &mut optimizer, (&tokenizer, &surroundings))?;
+            let state =
+                resume::restore(folder, config, &mut decoder, &mut optimizer, (&tokenizer, &surroundings))?;
             step = state.step;
             earlier_seconds = state.seconds;
             record.take_over(RunRecord::read(&config.output), step);

@@ -212,7 +212,9 @@ impl Trainer {
     /// tries again.
     fn save_or_warn(&mut self, clock: &Clock) {
         if let Err(error) = self.save(clock) {
-            self.warn(Some(format!("no checkpoint was written ({error}); older ones are intact, training goes on")));
+            self.warn(Some(format!(
+                "no checkpoint was written ({error}); older ones are intact, training goes on"
+            )));
         }
     }
 
@@ -235,10 +237,12 @@ impl Trainer {
             state.write(folder, &self.config)
         });
         saved.map(|_| ()).map_err(|error| match error {
-            Error::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => Error::checkpoint(
-                &path,
-                "the disk is full; earlier checkpoints are intact: free some space and pass --resume",
-            ),
+            Error::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Error::checkpoint(
+                    &path,
+                    "the disk is full; earlier checkpoints are intact: free some space and pass --resume",
+                )
+            }
             other => other,
         })
     }
@@ -250,7 +254,8 @@ fn explain_memory(error: Error) -> Error {
     match error {
         Error::Kernel(OutOfMemory { device, bytes, .. })
         | Error::Model(wane_model::Error::Kernel(OutOfMemory { device, bytes, .. })) => {
-            let hint = "raise training.accumulation, set training.recompute = true, or lower training.batch".to_owned();
+            let hint = "raise training.accumulation, set training.recompute = true, or lower training.batch"
+                .to_owned();
             Error::Kernel(OutOfMemory { device, bytes, hint })
         }
         other => other,
@@ -260,7 +265,14 @@ fn explain_memory(error: Error) -> Error {
 /// Dense bf16 rate of known GPUs in TFLOP/s.
 fn peak_tflops(device: &Device) -> Option<f64> {
     let Device::Cuda(cuda) = device else { return None };
-    let known = [("H100 PCIe", 756.0), ("H100", 989.0), ("H200", 989.0), ("A100", 312.0), ("4090", 165.0), ("L40S", 362.0)];
+    let known = [
+        ("H100 PCIe", 756.0),
+        ("H100", 989.0),
+        ("H200", 989.0),
+        ("A100", 312.0),
+        ("4090", 165.0),
+        ("L40S", 362.0),
+    ];
     known.iter().find(|(name, _)| cuda.name().contains(name)).map(|(_, peak)| *peak)
 }
 

@@ -26,7 +26,8 @@ impl Trainer {
         if total <= 0.0 {
             return Err(Error::Samples("a batch has no token with a loss weight above 0".to_owned()));
         }
-        let micro = self.micro_batches(batch).iter().map(|b| upload(b, &self.decoder)).collect::<Result<Vec<_>>>()?;
+        let micro =
+            self.micro_batches(batch).iter().map(|b| upload(b, &self.decoder)).collect::<Result<Vec<_>>>()?;
         let factor = self.config.schedule.factor(self.step, self.config.steps());
         let mut passes: Vec<Pattern> = Vec::new();
         if self.config.is_joint_step(self.step) {

@@ -70,7 +70,8 @@ fn a_toy_model_learns_and_leaves_a_record() {
     let read = RunRecord::read(&config.output).expect("the record");
     assert_eq!((read.curve.len(), &read.config, read.status.as_str()), (12, &config, "finished"));
     // 12 steps, 6 of them with a second pass.
-    let newest = fs::read_to_string(config.output.join("checkpoints/step-00000012/training.json")).expect("state");
+    let newest =
+        fs::read_to_string(config.output.join("checkpoints/step-00000012/training.json")).expect("state");
     assert!(newest.contains("\"optimizer_step\": 18"), "{newest}");
     let found = wane_model::checkpoint::open(&config.output.join("model")).expect("loads");
     assert!(found.config.memory.is_some_and(|m| m.gate_bias));
@@ -122,7 +123,8 @@ fn a_second_run_into_the_same_folder_and_a_changed_configuration_are_refused() {
     assert!(message.contains("already holds a run; pass --resume"), "{message}");
     config.optimizer.lr = 3e-3;
     config.training.steps = Some(4);
-    let message = train(&config, surroundings(Start::Resume(Changes::Refuse))).expect_err("refused").to_string();
+    let message =
+        train(&config, surroundings(Start::Resume(Changes::Refuse))).expect_err("refused").to_string();
     assert!(message.contains("optimizer.lr: 0.01 -> 0.003; training.steps: 2 -> 4"), "{message}");
     let record = train(&config, surroundings(Start::Resume(Changes::Allow))).expect("goes on");
     assert_eq!((record.steps, record.resumed_from), (4, vec![2]));

@@ -22,7 +22,10 @@ fn the_first_difference_is_named() {
     let other = samples(&a, &[sample("caf\u{e9} One", 5), sample("two", 6)]);
     assert_eq!(other.equal, 0);
     assert!(other.first.unwrap().starts_with("sample 0: `input` differs at character 5"));
-    assert_eq!(samples(&a, &[a[0].clone(), sample("two", 6)]).first.unwrap(), "sample 1: `length` differs: 5 against 6");
+    assert_eq!(
+        samples(&a, &[a[0].clone(), sample("two", 6)]).first.unwrap(),
+        "sample 1: `length` differs: 5 against 6"
+    );
     assert_eq!(samples(&a, &a[..1]).first.unwrap(), "2 samples against 1");
 }
 

@@ -21,7 +21,12 @@ fn bad_files() {
     assert!(Haystack::read(&path, Splitter::Simple).unwrap_err().to_string().contains("under `text`"));
     std::fs::write(&path, "{\"text\": \"A b.\"}").unwrap();
     assert_eq!(Haystack::read(&path, Splitter::Simple).unwrap().words(), 2);
-    assert!(Haystack::read(&dir.path().join("none"), Splitter::Simple).unwrap_err().to_string().contains("cannot read"));
+    assert!(
+        Haystack::read(&dir.path().join("none"), Splitter::Simple)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot read")
+    );
 }
 
 #[test]

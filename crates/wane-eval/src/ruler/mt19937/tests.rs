@@ -12,7 +12,10 @@ fn words_and_doubles() {
     let words: Vec<u32> = (0..6).map(|_| r.next_u32()).collect();
     assert_eq!(words, [2746317213, 478163327, 107420369, 3184935163, 1181241943, 1051802512]);
     let mut r = python();
-    assert_eq!([r.random(), r.random(), r.random()], [0.6394267984578837, 0.025010755222666936, 0.27502931836911926]);
+    assert_eq!(
+        [r.random(), r.random(), r.random()],
+        [0.6394267984578837, 0.025010755222666936, 0.27502931836911926]
+    );
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::*;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::sentences::Splitter;
-use wane_model::tokenizer::Tokenizer;
 use crate::ruler::words::WordList;
 use crate::ruler::{jsonl, pieces, tasks};
 use sha2::{Digest, Sha256};
+use wane_model::tokenizer::Tokenizer;
 
 const MADE_BY_NVIDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/ruler");
 
@@ -16,7 +16,8 @@ fn run(task: &str, context: usize, samples: usize, search: Search) -> crate::Res
     let haystack = Haystack::shipped(Splitter::Simple);
     let mut pieces = pieces(Arc::new(Tokenizer::cl100k().unwrap()), &haystack)?;
     let words = WordList::V2_2_0;
-    let mut request = Request { context, samples, seed: 42, words, search, haystack: &haystack, pieces: &mut pieces };
+    let mut request =
+        Request { context, samples, seed: 42, words, search, haystack: &haystack, pieces: &mut pieces };
     let mut made = Vec::new();
     (tasks::select(&[task])?[0].generate)(&mut request, &mut |sample| {
         made.push(sample);
@@ -27,7 +28,8 @@ fn run(task: &str, context: usize, samples: usize, search: Search) -> crate::Res
 
 fn check_file(task: &str) {
     let expected = std::fs::read_to_string(format!("{MADE_BY_NVIDIA}/{task}.jsonl")).unwrap();
-    let made: String = run(task, 4096, 3, Search::Binary).unwrap().iter().map(|s| jsonl::line(s).unwrap()).collect();
+    let made: String =
+        run(task, 4096, 3, Search::Binary).unwrap().iter().map(|s| jsonl::line(s).unwrap()).collect();
     assert!(made == expected, "{task} differs from NVIDIA's file");
 }
 
@@ -54,12 +56,17 @@ fn multikey_3_finds_nvidias_size() {
 
 #[test]
 fn essays_hold_their_needles() {
-    for (task, needles) in [("niah_single_3", 1), ("niah_multikey_1", 4), ("niah_multivalue", 4), ("niah_multiquery", 4)] {
+    for (task, needles) in
+        [("niah_single_3", 1), ("niah_multikey_1", 4), ("niah_multivalue", 4), ("niah_multiquery", 4)]
+    {
         for search in [Search::Binary, Search::Linear] {
             for sample in run(task, 2048, 2, search).unwrap() {
                 assert_eq!(sample.input.matches("One of the special magic").count(), needles, "{task}");
                 assert!(sample.length <= 2048 && sample.length > 1000, "{task} {}", sample.length);
-                assert!(sample.outputs.iter().all(|o| sample.input.contains(&format!(" is: {o}."))), "{task}");
+                assert!(
+                    sample.outputs.iter().all(|o| sample.input.contains(&format!(" is: {o}."))),
+                    "{task}"
+                );
             }
         }
     }
@@ -68,7 +75,10 @@ fn essays_hold_their_needles() {
 #[test]
 fn prompts_speak_of_one_or_many() {
     let find = |name: &str| tasks::select(&[name]).unwrap()[0].needle.unwrap();
-    assert_eq!(find("niah_single_3").question("a-b"), "What is the special magic uuid for a-b mentioned in the provided text?");
+    assert_eq!(
+        find("niah_single_3").question("a-b"),
+        "What is the special magic uuid for a-b mentioned in the provided text?"
+    );
     assert_eq!(
         find("niah_multiquery").answer_prefix(&query(&["a-b", "c-d", "e-f"])),
         " The special magic numbers for a-b, c-d, and e-f mentioned in the provided text are"
@@ -80,5 +90,7 @@ fn prompts_speak_of_one_or_many() {
 fn a_context_too_small_is_said_not_retried_for_ever() {
     let error = run("niah_single_1", 200, 1, Search::Binary).unwrap_err().to_string();
     assert!(error.contains("context of 200 tokens is too small"), "{error}");
-    assert!(tasks::select(&["niah_singel_1"]).unwrap_err().to_string().contains("did you mean `niah_single_1`"));
+    assert!(
+        tasks::select(&["niah_singel_1"]).unwrap_err().to_string().contains("did you mean `niah_single_1`")
+    );
 }

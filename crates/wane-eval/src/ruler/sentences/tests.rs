@@ -9,11 +9,14 @@ fn split(text: &str) -> Vec<&str> {
 #[test]
 fn ends_of_sentences() {
     assert_eq!(split("One. Two? \"Three!\" Four"), ["One.", "Two?", "\"Three!\"", "Four"]);
-    assert_eq!(split("Mr. Truman met Dr. No in the U.S. Senate. John F. Kennedy too."), [
-        "Mr. Truman met Dr. No in the U.S. Senate.",
-        "John F. Kennedy too."
-    ]);
-    assert_eq!(split("It cost 3.5 dollars... and more. Then 12 came."), ["It cost 3.5 dollars... and more.", "Then 12 came."]);
+    assert_eq!(
+        split("Mr. Truman met Dr. No in the U.S. Senate. John F. Kennedy too."),
+        ["Mr. Truman met Dr. No in the U.S. Senate.", "John F. Kennedy too."]
+    );
+    assert_eq!(
+        split("It cost 3.5 dollars... and more. Then 12 came."),
+        ["It cost 3.5 dollars... and more.", "Then 12 came."]
+    );
 }
 
 #[test]

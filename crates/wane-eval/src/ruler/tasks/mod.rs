@@ -40,7 +40,8 @@ pub fn select<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static TaskEntry>> {
         }
         let known = name == "all" || name == "niah" || TASKS.iter().any(|t| t.name == name);
         if chosen.len() == before && !known {
-            let nearest = TASKS.iter().map(|t| t.name).min_by_key(|t| distance(t, name)).unwrap_or("niah_single_1");
+            let nearest =
+                TASKS.iter().map(|t| t.name).min_by_key(|t| distance(t, name)).unwrap_or("niah_single_1");
             return Err(Error::UnknownTask { name: name.to_owned(), nearest });
         }
     }

@@ -6,8 +6,15 @@ use crate::ruler::needle::{self, Hay, Kind, Shape};
 use crate::ruler::{Metric, TaskEntry};
 
 /// The parameters.
-pub(super) const SHAPE: Shape =
-    Shape { task: "niah_multiquery", hay: Hay::Essay, key: Kind::Words, value: Kind::Numbers, keys: 4, values: 1, queries: 4 };
+pub(super) const SHAPE: Shape = Shape {
+    task: "niah_multiquery",
+    hay: Hay::Essay,
+    key: Kind::Words,
+    value: Kind::Numbers,
+    keys: 4,
+    values: 1,
+    queries: 4,
+};
 
 /// The registry's line.
 pub(super) const ENTRY: TaskEntry = TaskEntry {

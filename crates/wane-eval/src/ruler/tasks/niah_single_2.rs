@@ -6,8 +6,15 @@ use crate::ruler::needle::{self, Hay, Kind, Shape};
 use crate::ruler::{Metric, TaskEntry};
 
 /// The parameters.
-pub(super) const SHAPE: Shape =
-    Shape { task: "niah_single_2", hay: Hay::Essay, key: Kind::Words, value: Kind::Numbers, keys: 1, values: 1, queries: 1 };
+pub(super) const SHAPE: Shape = Shape {
+    task: "niah_single_2",
+    hay: Hay::Essay,
+    key: Kind::Words,
+    value: Kind::Numbers,
+    keys: 1,
+    values: 1,
+    queries: 1,
+};
 
 /// The registry's line.
 pub(super) const ENTRY: TaskEntry = TaskEntry {

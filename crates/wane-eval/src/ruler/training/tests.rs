@@ -3,8 +3,8 @@
 use super::*;
 use crate::ruler::haystack::shipped_text;
 use crate::ruler::tasks::TASKS;
-use wane_model::tokenizer::{SpecialTokens, Tokenizer};
 use std::sync::OnceLock;
+use wane_model::tokenizer::{SpecialTokens, Tokenizer};
 
 const EOS: u32 = 100_257;
 
@@ -32,7 +32,10 @@ impl Encode for Small {
 }
 
 fn small_text(ids: &[u32]) -> String {
-    ids.iter().flat_map(|id| id.to_be_bytes().into_iter().skip_while(|b| *b == 0).skip(1).collect::<Vec<_>>()).map(char::from).collect()
+    ids.iter()
+        .flat_map(|id| id.to_be_bytes().into_iter().skip_while(|b| *b == 0).skip(1).collect::<Vec<_>>())
+        .map(char::from)
+        .collect()
 }
 
 fn samplers() -> &'static [NeedleSampler; 2] {
@@ -57,7 +60,11 @@ fn sizes_are_kept_and_nearly_filled() {
                 let len = sample.ids.len();
                 assert!(len <= size && len + 130 > size, "{} {size}: {len}", shape.task);
                 assert_eq!(sample.weights.len(), len);
-                assert_eq!(sample, sampler.sample(&shape, size, 1, index as u64).unwrap(), "not a function of (seed, index)");
+                assert_eq!(
+                    sample,
+                    sampler.sample(&shape, size, 1, index as u64).unwrap(),
+                    "not a function of (seed, index)"
+                );
                 assert_ne!(sample, sampler.sample(&shape, size, 2, index as u64).unwrap());
             }
         }
@@ -86,7 +93,9 @@ fn ids_are_the_tokenizers_own_and_answers_are_right() {
                 assert!(sample.weights[range.clone()].iter().all(|w| *w == 1.0));
                 forms[usize::from(answer.starts_with(' '))] += 1;
                 for value in answer.trim().split(',') {
-                    let end = prompt.find(&format!(" is: {value}.")).unwrap_or_else(|| panic!("{value} in {prompt}"));
+                    let end = prompt
+                        .find(&format!(" is: {value}."))
+                        .unwrap_or_else(|| panic!("{value} in {prompt}"));
                     let key = &prompt[prompt[..end].rfind(" for ").unwrap() + 5..end];
                     assert!(question.contains(key), "{key} in {question}");
                 }
@@ -115,7 +124,8 @@ fn whole_samples_equal_one_tokenization_under_cl100k() {
 
 #[test]
 fn the_number_of_needles_is_exact_and_small_sizes_get_fewer() {
-    let sampler = NeedleSampler { options: Options { max_questions: 1, ..Options::new(None, EOS) }, ..fresh() };
+    let sampler =
+        NeedleSampler { options: Options { max_questions: 1, ..Options::new(None, EOS) }, ..fresh() };
     for shape in shapes().filter(|s| s.hay != Hay::Needle) {
         let count = |size| {
             let sample = sampler.sample(&shape, size, 5, 1).unwrap();
@@ -140,6 +150,10 @@ fn speed() {
         for index in 0..2000 {
             tokens += sampler.sample(&shapes[index % 8], 2048, 1, index as u64).unwrap().ids.len();
         }
-        println!("{}: {:.2} M tokens/s", sampler.pieces.tokenizer().name(), tokens as f64 / start.elapsed().as_secs_f64() / 1e6);
+        println!(
+            "{}: {:.2} M tokens/s",
+            sampler.pieces.tokenizer().name(),
+            tokens as f64 / start.elapsed().as_secs_f64() / 1e6
+        );
     }
 }

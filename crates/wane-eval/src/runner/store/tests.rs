@@ -26,13 +26,25 @@ pub(crate) fn record(model: &str, method: &str, sample: usize, score: f64) -> Re
         new_tokens: 4,
         max_new_tokens: 128,
         seconds: Seconds { prefill: 1.0, decode: 0.5, batch: 1 },
-        bytes: Bytes { read_per_step: 1 << 20, summaries_per_step: 1 << 10, resident: 1 << 21, peak: 1 << 21 },
+        bytes: Bytes {
+            read_per_step: 1 << 20,
+            summaries_per_step: 1 << 10,
+            resident: 1 << 21,
+            peak: 1 << 21,
+        },
     }
 }
 
 fn settings() -> Settings {
     let (haystack, wordlist) = ("h".into(), "3.0.1".into());
-    Settings { context: 512, seed: 42, haystack, wordlist, prompt_form: PromptForm::Prefix, max_new_tokens: None }
+    Settings {
+        context: 512,
+        seed: 42,
+        haystack,
+        wordlist,
+        prompt_form: PromptForm::Prefix,
+        max_new_tokens: None,
+    }
 }
 
 #[test]
