@@ -1,3 +1,5 @@
+//! Checkpoints: atomic, complete, the newest ones kept.
+
 use std::fs;
 
 use super::{CheckpointFolder, write_folder};

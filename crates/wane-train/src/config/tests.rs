@@ -1,3 +1,5 @@
+//! Configurations: what is read, what is refused, and what the messages say.
+
 use std::path::Path;
 
 use super::RunConfig;

@@ -1,3 +1,5 @@
+//! Shards, packing and mixtures: the same rows for the same seed, whatever the threads.
+
 use std::path::Path;
 use std::sync::Arc;
 

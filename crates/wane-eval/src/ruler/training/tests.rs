@@ -139,21 +139,3 @@ fn the_number_of_needles_is_exact_and_small_sizes_get_fewer() {
 fn fresh() -> NeedleSampler {
     NeedleSampler::new(Arc::new(Small), &shipped_text()[..50_000], Options::new(None, EOS)).unwrap()
 }
-
-/// `cargo test -p wane-eval --release speed -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    for sampler in samplers() {
-        let (start, mut tokens) = (std::time::Instant::now(), 0);
-        let shapes: Vec<Shape> = shapes().collect();
-        for index in 0..2000 {
-            tokens += sampler.sample(&shapes[index % 8], 2048, 1, index as u64).unwrap().ids.len();
-        }
-        println!(
-            "{}: {:.2} M tokens/s",
-            sampler.pieces.tokenizer().name(),
-            tokens as f64 / start.elapsed().as_secs_f64() / 1e6
-        );
-    }
-}
