@@ -3,6 +3,8 @@
 //! The CPU runs on f32 copies of the GPU's bf16 weights, so the difference is the rounding of
 //! activations. Needs `WANE_TEST_DEVICE=cuda` and does nothing otherwise.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 
 use wane_attention::{DecodeBatch, Plan, SequenceCache};

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, num_args = 1.., value_name = "METHOD")]
     methods: Vec<String>,
     /// Samples of each task
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = 4, value_name = "N")]
     samples: usize,
     /// Prompt and answer together, in tokens; by default what both models were made for, at most 4096
     #[arg(long, value_name = "N")]

@@ -36,7 +36,7 @@ impl NeedleSource {
         text.truncate(cut);
         let tokenizer = Arc::new(Tokenizer::open(&tokenizer.to_string_lossy())?);
         let sampler = NeedleSampler::new(tokenizer, &text, Options::new(None, end))?;
-        let shapes = TASKS.iter().filter_map(|task| task.needle.clone()).collect();
+        let shapes = TASKS.iter().filter_map(|task| task.needle).collect();
         Ok(Self { sampler, shapes })
     }
 }

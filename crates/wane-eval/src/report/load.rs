@@ -18,6 +18,9 @@ use crate::ruler::prompt::PromptForm;
 use crate::runner::record::{Record, VERSION};
 use crate::{Error, Result};
 
+/// What a setup says about one thing.
+type Fact<'a> = &'a dyn Fn(&Setup) -> String;
+
 /// What records must share to stand in one table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Setup {
@@ -290,7 +293,7 @@ impl Loader {
     /// In what the setups differ.
     fn differences(&self) -> String {
         let setups = &self.setups.0;
-        let facts: [(&str, &dyn Fn(&Setup) -> String); 7] = [
+        let facts: [(&str, Fact<'_>); 7] = [
             ("versions", &|s| s.version.to_string()),
             ("contexts", &|s| s.context.to_string()),
             ("tokenizers", &|s| s.tokenizer.clone()),

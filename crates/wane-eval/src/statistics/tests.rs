@@ -16,7 +16,7 @@ fn wilson_matches_the_textbook() {
 fn the_bootstrap_covers_the_normal_interval() {
     // 400 differences of +1 and -1 in equal number: standard error 0.05.
     let differences: Vec<f64> = (0..400).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-    let i = paired_bootstrap(&[differences.clone()], 4000, 1);
+    let i = paired_bootstrap(std::slice::from_ref(&differences), 4000, 1);
     assert!(i.value == 0.0 && (i.low + 0.098).abs() < 0.015 && (i.high - 0.098).abs() < 0.015, "{i:?}");
     assert_eq!(i, paired_bootstrap(&[differences.clone(), Vec::new()], 4000, 1));
     let two = paired_bootstrap(&[differences, vec![1.0; 3]], 4000, 1);

@@ -14,6 +14,14 @@ use super::training::Gradients;
 use crate::Result;
 use crate::config::{FfnActivation, NormPlacement};
 
+/// Which block, at which positions, of which sequences.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    layer: usize,
+    positions: &'a Tensor,
+    dims: ScanDims,
+}
+
 impl Decoder {
     /// The gradient of the block's input from that of its output, `dout` [n, hidden]; parameter
     /// gradients are added to `gradients`.
@@ -78,7 +86,8 @@ impl Decoder {
         let attention_saved =
             AttentionSaved { q: &saved.q, k: &saved.k, v: &saved.v, attended: &saved.attended };
         let grads = attention::backward(&dattended, attention_saved, self.attention_dims(dims, pattern))?;
-        self.heads_backward(layer, grads, positions, &saved, dims, &mut dprojected, gradients)?;
+        let place = Place { layer, positions, dims };
+        self.heads_backward(place, grads, &saved, &mut dprojected, gradients)?;
 
         // Input projection.
         let mut dinput: Option<Tensor> = None;
@@ -101,14 +110,13 @@ impl Decoder {
     /// Gradients of queries, keys, values and memory gate, into their columns of `dprojected`.
     fn heads_backward(
         &self,
-        layer: usize,
+        place: Place<'_>,
         grads: AttentionGrads,
-        positions: &Tensor,
         saved: &Saved,
-        dims: ScanDims,
         dprojected: &mut Tensor,
         gradients: &mut Gradients,
     ) -> Result<()> {
+        let Place { layer, positions, dims } = place;
         let (indices, config) = (&self.layers[layer], &self.config);
         let (columns, head_dim) = (&indices.columns, config.head_dim);
         let (q_width, width) = (config.q_width(), config.kv_width());

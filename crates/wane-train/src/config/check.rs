@@ -23,7 +23,7 @@ impl RunConfig {
                 "training.sequence must be at least 2, training.batch and training.accumulation at least 1",
             );
         }
-        if t.batch % t.accumulation != 0 {
+        if !t.batch.is_multiple_of(t.accumulation) {
             return wrong(format!(
                 "training.batch {} is not divisible by training.accumulation {}",
                 t.batch, t.accumulation

@@ -108,9 +108,9 @@ impl RunConfig {
     /// Whether step `step` (from 0) has a second pass.
     pub fn is_joint_step(&self, step: u64) -> bool {
         let progress = step as f64 / self.steps().max(1) as f64;
-        self.joint
-            .as_ref()
-            .is_some_and(|joint| step % joint.every == 0 && progress >= joint.from && progress < joint.until)
+        self.joint.as_ref().is_some_and(|joint| {
+            step.is_multiple_of(joint.every) && progress >= joint.from && progress < joint.until
+        })
     }
 }
 

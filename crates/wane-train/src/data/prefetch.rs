@@ -56,7 +56,7 @@ impl Prefetcher {
     ///
     /// # Errors
     /// The batch could not be made, or the last step has been handed out.
-    pub fn next(&mut self) -> Result<HostBatch> {
+    pub fn next_batch(&mut self) -> Result<HostBatch> {
         let thread = (self.next - self.start) as usize % self.channels.len();
         self.next += 1;
         let ended = || Error::Samples(format!("no batch for step {}", self.next - 1));

@@ -149,13 +149,13 @@ fn prefetching_changes_neither_order_nor_content() {
     for threads in [1, 3] {
         let mut prefetcher = Prefetcher::start(&mixture, 2..9, 0..2, (threads, 2)).expect("starts");
         for step in 2..9 {
-            assert_eq!(prefetcher.next().expect("batch"), mixture.batch(step, 0..2).expect("rows"));
+            assert_eq!(prefetcher.next_batch().expect("batch"), mixture.batch(step, 0..2).expect("rows"));
         }
-        assert!(prefetcher.next().is_err());
+        assert!(prefetcher.next_batch().is_err());
     }
     // Dropping before the end joins the threads.
     let mut unfinished = Prefetcher::start(&mixture, 0..1_000_000, 0..2, (2, 1)).expect("starts");
-    unfinished.next().expect("batch");
+    unfinished.next_batch().expect("batch");
 }
 
 #[test]

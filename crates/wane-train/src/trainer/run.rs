@@ -61,7 +61,7 @@ impl Trainer {
         let mut clock =
             Clock { start: now, last: now, last_step: self.step, first_step: self.step, norms: Vec::new() };
         while self.step < steps && !self.surroundings.stop.load(Ordering::Relaxed) {
-            let batch = batches.next()?;
+            let batch = batches.next_batch()?;
             let stepped = self.train_step(&batch)?;
             self.progress.step(self.step);
             let is_last = self.step == steps;
