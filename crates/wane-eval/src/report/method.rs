@@ -130,7 +130,7 @@ impl Part {
     fn budget_key(&self) -> &'static str {
         match self.name.as_str() {
             "streaming" => "window",
-            "dilated" => "dilation",
+            "dilated" => "d",
             _ => "k",
         }
     }
@@ -152,11 +152,11 @@ impl Part {
             "snapkv" => self.count("k"),
             "streaming" => Some(self.count("window")? + self.count("first").unwrap_or(0.0)),
             "dilated" => {
-                let strided = match self.value("dilation")? {
+                let strided = match self.value("d")? {
                     "none" => 0.0,
                     text => context / text.parse::<u32>().ok().filter(|d| *d > 0).map(f64::from)?,
                 };
-                Some(strided + self.count("window").unwrap_or(0.0) + self.count("first").unwrap_or(0.0))
+                Some(strided + self.count("window").unwrap_or(0.0) + self.count("initial").unwrap_or(0.0))
             }
             _ => None,
         }
