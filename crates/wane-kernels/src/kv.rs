@@ -127,7 +127,7 @@ impl Drop for Page {
 pub struct KvView<'a> {
     /// I32 [lanes, max_pages, 2]: 64-bit page addresses (low word first); unused entries 0.
     pub table: &'a Tensor,
-    /// I32 [lanes]: valid rows of each lane.
+    /// I32 \[lanes]: valid rows of each lane.
     pub lens: &'a Tensor,
     /// The largest of `lens` (or an upper bound), known on the host.
     pub max_len: usize,
@@ -351,7 +351,7 @@ pub(crate) fn page_runs(start: usize, end: usize) -> impl Iterator<Item = (usize
 pub struct Selection {
     /// I32 [rows, width]: ascending, padded with -1.
     pub indices: Tensor,
-    /// I32 [rows]: valid entries of each row.
+    /// I32 \[rows]: valid entries of each row.
     pub counts: Tensor,
 }
 

@@ -94,7 +94,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// One step with all learning rates times `factor`; returns the global norm before clipping, f32 [1]
+    /// One step with all learning rates times `factor`; returns the global norm before clipping, f32 \[1]
     /// on the device.
     ///
     /// # Errors

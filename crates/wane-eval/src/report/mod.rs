@@ -1,6 +1,6 @@
 //! The report: one page, its figures and its tables, from records alone (no model is loaded).
 //!
-//! - [`load`]: record files into slim samples, malformed input named.
+//! - `load`: record files into slim samples, malformed input named.
 //! - `method`: what a method string says: budget, family, label.
 //! - `study`: accuracies, gains and costs of the samples that belong together.
 //! - `published`: the rows of arXiv 2605.28640 beside them.

@@ -4,7 +4,7 @@
 //! - [`tasks`]: the registry; [`needle`]: the eight needle tasks; [`training`]: endless training samples of them.
 //! - [`score`]: the metrics; [`jsonl`]: NVIDIA's files; [`size`]: the search for the haystack's size.
 //! - [`mt19937`], [`words`], [`haystack`], [`sentences`]: what samples are made of.
-//! - [`tokens`], [`pieces`]: tokenizers as seen from here.
+//! - [`tokens`], `pieces`: tokenizers as seen from here.
 
 pub mod check;
 pub mod haystack;

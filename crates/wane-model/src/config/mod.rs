@@ -129,7 +129,7 @@ pub enum AttentionBias {
 pub enum QkNorm {
     /// None.
     None,
-    /// Each head by itself; weights [head_dim] (Qwen3).
+    /// Each head by itself; weights \[head_dim] (Qwen3).
     PerHead,
     /// All heads together; weights [heads * head_dim] (OLMo2).
     FullWidth,

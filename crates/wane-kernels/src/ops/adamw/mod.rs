@@ -41,7 +41,7 @@ pub struct AdamwState {
     pub v: Tensor,
 }
 
-/// The global norm of all gradients, f32 [1] on their device: nothing waits for the host.
+/// The global norm of all gradients, f32 \[1] on their device: nothing waits for the host.
 ///
 /// # Errors
 /// The device failed.

@@ -12,10 +12,10 @@ mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor, Weight};
 
-/// Per-token losses f32 [n] (unweighted), without gradients.
+/// Per-token losses f32 \[n] (unweighted), without gradients.
 ///
 /// # Shapes
-/// `hidden` [n, d], `head` [vocabulary, d], `targets` I32 [n].
+/// `hidden` [n, d], `head` [vocabulary, d], `targets` I32 \[n].
 ///
 /// # Errors
 /// Shapes that do not fit; a target outside the vocabulary (CPU only).
@@ -30,7 +30,7 @@ pub fn losses(hidden: &Tensor, head: &Weight, targets: &Tensor) -> Result<Tensor
 /// Loss and gradients of one batch.
 #[derive(Debug)]
 pub struct LossGrads {
-    /// Per-token losses f32 [n], unweighted.
+    /// Per-token losses f32 \[n], unweighted.
     pub losses: Tensor,
     /// Gradient of the hidden states [n, d].
     pub dhidden: Tensor,
@@ -40,7 +40,7 @@ pub struct LossGrads {
 /// of `scale * sum_i weights_i loss_i`.
 ///
 /// # Shapes
-/// `weights` f32 [n]; the others as [`losses`].
+/// `weights` f32 \[n]; the others as [`losses`].
 ///
 /// # Errors
 /// As [`losses`].

@@ -8,7 +8,7 @@ mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor, Weight};
 
-/// Looks up `ids` (I32 [n]) in `table` [vocabulary, d]: [n, d] in `dtype`.
+/// Looks up `ids` (I32 \[n]) in `table` [vocabulary, d]: [n, d] in `dtype`.
 ///
 /// # Errors
 /// An id outside the vocabulary (CPU only: on CUDA the caller has checked).

@@ -20,7 +20,7 @@ use crate::{Cols, ColsMut, DType, Device, Result, Tensor, Weight};
 /// `x W^T + bias`.
 ///
 /// # Shapes
-/// `x` [n, k], `weight` [m, k], `bias` [m], result [n, m] in the dtype of `x`.
+/// `x` [n, k], `weight` [m, k], `bias` \[m], result [n, m] in the dtype of `x`.
 ///
 /// # Errors
 /// Shapes that do not fit; quantized weights on CUDA.
@@ -89,7 +89,7 @@ pub fn backward_weight(dy: Cols<'_>, x: &Tensor, dweight: &mut Tensor) -> Result
     }
 }
 
-/// Adds the gradient of the bias, the sum of the rows of `dy`, to `dbias` (f32 [m]).
+/// Adds the gradient of the bias, the sum of the rows of `dy`, to `dbias` (f32 \[m]).
 ///
 /// # Errors
 /// Shapes that do not fit.

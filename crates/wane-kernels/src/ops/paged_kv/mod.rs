@@ -14,7 +14,7 @@ use crate::{DType, Device, Error, KvView, Result, Selection, Tensor};
 ///
 /// # Shapes
 /// `k`, `v` [sequences * tokens, kv_heads * head_dim] (converted to the pages' dtype);
-/// `start` I32 [lanes].
+/// `start` I32 \[lanes].
 ///
 /// # Errors
 /// Shapes that do not fit.

@@ -19,7 +19,7 @@ use crate::{Cols, DType, Device, Error, Result, Tensor};
 /// Normalizes each group of `weight.len()` columns of each row.
 ///
 /// # Shapes
-/// `x` [n, groups * d], `weight` [d] (any float dtype), result [n, groups * d] in the dtype of `x`.
+/// `x` [n, groups * d], `weight` \[d] (any float dtype), result [n, groups * d] in the dtype of `x`.
 ///
 /// # Errors
 /// The width of `x` is no multiple of `d`.
@@ -31,7 +31,7 @@ pub fn rms_norm(x: Cols<'_>, weight: &Tensor, eps: f32) -> Result<Tensor> {
     }
 }
 
-/// Gradient of the input, and `dweight` (f32 [d]) increased by the weight's gradient. If
+/// Gradient of the input, and `dweight` (f32 \[d]) increased by the weight's gradient. If
 /// `residual_grad` [n, width] is given it is added to the result: the other branch of a block.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ pub struct RopeTable {
     pub sin: Tensor,
 }
 
-/// Rotates each head of `x` [n, heads * head_dim] at `positions` (I32 [n]); elements of a head
+/// Rotates each head of `x` [n, heads * head_dim] at `positions` (I32 \[n]); elements of a head
 /// beyond the table's rotary width pass through. Result [n, heads * head_dim].
 ///
 /// # Errors

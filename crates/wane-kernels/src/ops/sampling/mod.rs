@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use crate::{DType, Device, Error, Result, Tensor};
 
-/// The index of the largest logit of each row (the lowest index on ties): I32 [rows].
+/// The index of the largest logit of each row (the lowest index on ties): I32 \[rows].
 ///
 /// # Errors
 /// The device failed.

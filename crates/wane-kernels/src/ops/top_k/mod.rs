@@ -43,7 +43,7 @@ impl Forced {
 /// lower index, so a selection does not depend on threads, batch or device.
 ///
 /// # Shapes
-/// `scores` f32 [rows, n], `valid` I32 [rows] with values in `0..=n`.
+/// `scores` f32 [rows, n], `valid` I32 \[rows] with values in `0..=n`.
 /// Result: ascending indices, width `min(n, k (+ first + local))`.
 ///
 /// # Errors
