@@ -110,7 +110,7 @@ inline void load_box(u32 to, const TensorMap& map, u32 barrier, int column, int 
   const u32 bytes = map.box_rows * 128;
   forget(machine::inside(to, bytes), bytes);
   auto* b = &machine::block();
-  b->loads.push_back([=, &map] {
+  b->loads.push_back({[=, &map] {
     for (u32 r = 0; r < map.box_rows; r++)
       for (u32 c = 0; c < 64; c++) {
         const u64 at[4] = {(u64)column + c, (u64)head, (u64)row + r, (u64)sequence};
@@ -124,7 +124,7 @@ inline void load_box(u32 to, const TensorMap& map, u32 barrier, int column, int 
         b->state[address] = b->state[address + 1] = 1;
       }
     machine::complete(*b, barrier, 0, bytes);
-  });
+  }});
 }
 
 inline void load_bulk(u32 to, const void* from, u32 bytes, u32 barrier) {
@@ -132,11 +132,11 @@ inline void load_bulk(u32 to, const void* from, u32 bytes, u32 barrier) {
   const u32 at = machine::inside(to, bytes);
   forget(at, bytes);
   auto* b = &machine::block();
-  b->loads.push_back([=] {
+  b->loads.push_back({[=] {
     memcpy(&b->memory[at], from, bytes);
     std::fill_n(b->state.begin() + at, bytes, 1);
     machine::complete(*b, barrier, 0, bytes);
-  });
+  }});
 }
 
 inline void store_box(const TensorMap& map, u32 from, int column, int head, int row, int sequence) {

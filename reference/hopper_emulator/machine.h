@@ -83,6 +83,12 @@ struct Warpgroup { std::vector<std::unique_ptr<Product>> products; };
 // A store or addition of a thread, from shared to global memory.
 struct Store { std::function<void()> act; bool committed = false, done = false; };
 
+// A copy to shared memory; some take long.
+struct Load {
+  std::function<void()> act;
+  u32 rounds = random(4) == 0 ? random(200) : random(4);
+};
+
 struct Warp { u32 values[2][32]; int arrived = 0; u64 round = 0; };
 
 struct Block;
@@ -111,7 +117,7 @@ struct Block {
   Named named[16];
   std::vector<Warpgroup> warpgroups;
   std::vector<Warp> warps;
-  std::vector<std::function<void()>> loads;
+  std::vector<Load> loads;
   std::vector<std::unique_ptr<Fiber>> fibers;
   int running = 0;
 };
@@ -184,7 +190,7 @@ inline float element(Block& b, u64 tile, bool transposed, int row, int k) {
   const u32 start = (tile & 0x3fff) << 4, leading = (tile >> 16 & 0x3fff) << 4, stride = (tile >> 32 & 0x3fff) << 4;
   const u32 offset = transposed ? row / 64 * leading + k / 8 * stride + k % 8 * 128 + row % 64 * 2
                                 : row / 8 * stride + row % 8 * 128 + k * 2;
-  if (transposed && row >= 64 && leading == 0) fail("a descriptor without the distance of its slabs");
+  if (transposed && row >= 64 && leading < 1024) fail("a descriptor without the distance of its slabs");
   const u32 at = swizzled(start + offset) - SHARED_BASE;
   if (at + 2 > b.memory.size()) fail("a product reads out of bounds");
   check_async(b, at, 2, "a product");
@@ -322,13 +328,13 @@ inline void launch(int blocks, int threads, u32 shared, int resident, std::funct
       }
       for (size_t i = 0; i < b->loads.size();) {
         current = b->fibers[0].get();
-        if (random(3) == 0) {
-          auto load = std::move(b->loads[i]);
+        progress = true;
+        if (b->loads[i].rounds-- == 0) {
+          auto load = std::move(b->loads[i].act);
           b->loads.erase(b->loads.begin() + i);
           load();
-          progress = true;
         } else {
-          progress = true, i++;
+          i++;
         }
       }
     }

@@ -2,7 +2,8 @@
 //! or three computing warpgroups (FlashAttention-3, arXiv 2407.08608). Causal, head sizes 64 and 128, any
 //! length, grouped heads.
 //!
-//! Written without a GPU: `reference/hopper_emulator` runs these sources on a CPU against plain loops.
+//! Written without a GPU: `reference/hopper_emulator/run.sh` runs these sources on a CPU against plain loops,
+//! `reference/hopper_tune.py` and `runs/hopper-check.sh` run them on a GPU.
 //! The gradient of the queries is summed by bulk additions: its last bits vary between runs.
 //! Not here: dilated patterns and other head sizes (`cuda.rs` serves them).
 
@@ -159,7 +160,8 @@ pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims)
     device.launch(
         &FORWARD.with(&[("HEAD_DIM", head_dim as i64)]),
         "hopper_forward",
-        Launch::new(items.min(device.multiprocessors()), 128 * (warpgroups + 1)).shared(forward_shared(head_dim)),
+        Launch::new(items.min(device.multiprocessors()), 128 * (warpgroups + 1))
+            .shared(forward_shared(head_dim)),
         args![
             maps.queries(q, 64 * warpgroups)?,
             maps.keys(k, KEY_ROWS)?,

@@ -126,8 +126,8 @@ DEVICE void backward_consumer(const BackwardTensors& x, const HopperSizes& n, u3
   const int past = n.keys - n.queries;
   // This thread's first key, and the warpgroup's last.
   const int key = block.key0 + row0 + group, last_key = block.key0 + group_index * 64 + 63;
-  const u64 k_rows = describe(shared + group_index * 64 * ROW_BYTES, 0);
-  const u64 v_rows = describe(shared + AT_VALUES + group_index * 64 * ROW_BYTES, 0);
+  const u64 k_rows = describe(shared + group_index * 64 * ROW_BYTES);
+  const u64 v_rows = describe(shared + AT_VALUES + group_index * 64 * ROW_BYTES);
   // For dQ: the queries or the head's columns of this warpgroup.
   const u64 ds_columns = describe(shared + AT_DS + (DS_SLABS == 2 ? group_index * DS_SLAB_BYTES : 0), DS_SLAB_BYTES);
   const u64 k_columns = describe(shared + (SLABS == 2 ? group_index * KEY_ROWS * ROW_BYTES : 0), KEY_ROWS * ROW_BYTES);
@@ -145,14 +145,14 @@ DEVICE void backward_consumer(const BackwardTensors& x, const HopperSizes& n, u3
     const Ring<STAGES> ring(i);
     barrier_wait(barriers.query_full(ring.stage), ring.parity);
     products_begin();
-    multiply_heads<KEY_ROWS, QUERY_ROWS>(s, k_rows, describe(shared + AT_QUERIES + ring.stage * QUERY_BYTES, 0));
+    multiply_heads<KEY_ROWS, QUERY_ROWS>(s, k_rows, describe(shared + AT_QUERIES + ring.stage * QUERY_BYTES));
     products_commit();
   };
   auto start_gradients = [&](int i) {
     const Ring<STAGES> ring(i);
     barrier_wait(barriers.doutput_full(ring.stage), ring.parity);
     products_begin();
-    multiply_heads<KEY_ROWS, QUERY_ROWS>(dp, v_rows, describe(shared + AT_DOUTPUTS + ring.stage * QUERY_BYTES, 0));
+    multiply_heads<KEY_ROWS, QUERY_ROWS>(dp, v_rows, describe(shared + AT_DOUTPUTS + ring.stage * QUERY_BYTES));
     products_commit();
   };
   // Scores to probabilities; the tile's first query stands at position0.

@@ -15,7 +15,14 @@ constexpr int KEY_ROWS = 128;
 #endif
 constexpr int QUERY_ROWS = 64 * CONSUMERS;
 constexpr int FORWARD_THREADS = 128 * (CONSUMERS + 1);
-constexpr int STAGES = 2;
+#ifndef FORWARD_STAGES
+#define FORWARD_STAGES 2
+#endif
+constexpr int STAGES = FORWARD_STAGES;
+// Every so many exponentials one is a polynomial, which takes load off the special function units; 0: none.
+#ifndef POLYNOMIAL
+#define POLYNOMIAL 0
+#endif
 constexpr int PRODUCER_REGISTERS = CONSUMERS == 3 ? 32 : 24, CONSUMER_REGISTERS = CONSUMERS == 3 ? 160 : 240;
 
 constexpr int KEY_BYTES = tile_bytes(KEY_ROWS), QUERY_BYTES = tile_bytes(QUERY_ROWS);
@@ -97,6 +104,15 @@ DEVICE void mask_scores(float (&s)[KEY_ROWS / 2], int limit, int pair) {
   }
 }
 
+// 2^x for x <= 0 by a polynomial of degree 4 (relative error 3e-6); 2^-126 instead of 0.
+DEVICE float exp2_polynomial(float x) {
+  x = fmaxf(x, -126.f);
+  // The nearest integer lies in the low bits of the sum.
+  const float shifted = x + 12582912.f, f = x - (shifted - 12582912.f);
+  const float y = fmaf(fmaf(fmaf(fmaf(0.00957010206f, f, 0.0559178632f), f, 0.240247448f), f, 0.693121814f), f, 0.999999261f);
+  return __uint_as_float(__float_as_uint(y) + (__float_as_uint(shifted) << 23));
+}
+
 struct SoftmaxRows {
   float largest[2], sum[2];
 
@@ -125,7 +141,9 @@ struct SoftmaxRows {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
           float& x = s[4 * j + 2 * r + i];
-          x = exp2_fast(x * scale2 - base);
+          x = x * scale2 - base;
+          const bool polynomial = POLYNOMIAL != 0 && (2 * j + i) % max(POLYNOMIAL, 1) == 0;
+          x = polynomial ? exp2_polynomial(x) : exp2_fast(x);
           total[i] += x;
         }
       sum[r] = total[0] + total[1];
@@ -148,7 +166,7 @@ DEVICE void forward_consumer(const TensorMap& output, float* lse, const HopperSi
   const int group = lane >> 2, pair = lane & 3;
   const int row0 = group_index * 64 + warp * 16;
   const float scale2 = n.scale * 1.4426950408889634f;
-  const u64 q_rows = describe(shared + group_index * 64 * ROW_BYTES, 0);
+  const u64 q_rows = describe(shared + group_index * 64 * ROW_BYTES);
   // Turns: barrier 1 + i lets warpgroup i issue its products.
   const int my_turn = 1 + group_index, next_turn = 1 + (group_index + 1) % CONSUMERS;
   if (group_index == CONSUMERS - 1) named_arrive(1, 256);
@@ -162,7 +180,7 @@ DEVICE void forward_consumer(const TensorMap& output, float* lse, const HopperSi
 #pragma unroll
     for (int i = 0; i < KEY_ROWS / 4; i++) p[i] = pack(s[2 * i], s[2 * i + 1]);
   };
-  auto key_tile = [&](int stage) { return describe(shared + AT_KEYS + stage * KEY_BYTES, 0); };
+  auto key_tile = [&](int stage) { return describe(shared + AT_KEYS + stage * KEY_BYTES); };
   auto value_tile = [&](int stage) { return describe(shared + AT_VALUES + stage * KEY_BYTES, KEY_ROWS * ROW_BYTES); };
 
   int used = 0;

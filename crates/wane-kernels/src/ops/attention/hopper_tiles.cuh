@@ -36,9 +36,10 @@ DEVICE float minus_infinity() { return __int_as_float(0xff800000); }
 
 DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// The matrix descriptor of swizzled slabs at `address`. With k contiguous, eight rows are 1024 bytes
-// from the next eight. Transposed (k runs over the rows), `slab_bytes` leads from 64 columns to the next.
-DEVICE u64 describe(u32 address, u32 slab_bytes) {
+// The matrix descriptor of swizzled slabs at `address`: eight rows are 1024 bytes from the next eight.
+// `slab_bytes` leads from 64 columns to the next in a transposed matrix (k runs over the rows), and means
+// nothing where k is contiguous (CUTLASS writes 16 there).
+DEVICE u64 describe(u32 address, u32 slab_bytes = 16) {
   return (u64)((address & 0x3ffff) >> 4) | (u64)(slab_bytes >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
 }
 
