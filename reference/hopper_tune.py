@@ -84,8 +84,8 @@ class Gpu:
     def boxes(self, tensor, box_rows):
         """The descriptor of a bf16 tensor [sequences, rows, heads, columns]; as cuda/tensor_map.rs makes it."""
         sequences, rows, heads, columns = tensor.shape
-        memory = ctypes.create_string_buffer(128 + 64)
-        start = (ctypes.addressof(memory) + 63) // 64 * 64
+        memory = ctypes.create_string_buffer(256)
+        start = (ctypes.addressof(memory) + 127) // 128 * 128
         sizes = (ctypes.c_uint64 * 4)(columns, heads, rows, sequences)
         strides = (ctypes.c_uint64 * 3)(2 * columns, 2 * columns * heads, 2 * columns * heads * rows)
         box, steps = (ctypes.c_uint32 * 4)(64, 1, box_rows, 1), (ctypes.c_uint32 * 4)(1, 1, 1, 1)

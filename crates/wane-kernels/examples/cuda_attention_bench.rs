@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release --example cuda_attention_bench [causal]`; beside it,
 //! `reference/torch_attention_speed.py` times PyTorch's `scaled_dot_product_attention` at the same
-//! shapes. On an H100 or H200 both variants of the kernels are timed. `causal` leaves the rest out. Causal rates count half of the T x T
-//! products: forward 2 T T d per head, backward 2.5 times that.
+//! shapes. On an H100 or H200 both variants of the kernels are timed; `causal` leaves the other patterns
+//! out. Causal rates count half of the T x T products: forward 2 T T d per head, backward 2.5 times that.
 
 use half::bf16;
 use wane_kernels::cuda::CudaDevice;

@@ -23,10 +23,10 @@ pub(crate) struct Boxes {
 
 /// `TensorMap` of `ops/attention/hopper.cuh`.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(crate) struct TensorMap([u64; 16]);
 
-// SAFETY: 128 bytes aligned to 64, opaque on both sides.
+// SAFETY: 128 bytes aligned to 128 (as in CUDA 13), opaque on both sides.
 unsafe impl Param for TensorMap {}
 
 /// Descriptors by what they describe. They hold addresses, not memory: nothing is kept alive.

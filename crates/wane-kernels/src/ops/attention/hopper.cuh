@@ -5,7 +5,7 @@
 // mma.cuh and runs them on a CPU.
 
 // A descriptor made by cuTensorMapEncodeTiled.
-struct __align__(64) TensorMap {
+struct __align__(128) TensorMap {
   char bytes[128];
 };
 
