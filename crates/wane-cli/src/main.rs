@@ -30,6 +30,10 @@ enum Command {
     Compare(commands::compare::Args),
     /// Measure models under methods on benchmark tasks
     Eval(commands::eval::Args),
+    /// How often the heads of a model select the answer's place under a method
+    Hits(commands::hits::Args),
+    /// What a model's memory keeps: gates, half-lives, how far a needle reaches
+    Memory(commands::memory::Args),
     /// One page with figures and tables, from records
     Report(commands::report::Args),
     /// Train a model from a configuration file
@@ -84,6 +88,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Hits(args) => commands::hits::run(&args),
+        Command::Memory(args) => commands::memory::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Train(args) => commands::train::run(args),
         Command::Tokenizer(args) => commands::tokenizer::run(args),

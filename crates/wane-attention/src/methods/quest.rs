@@ -189,11 +189,15 @@ impl LayerSelector for QuestLayer {
             false => top_k(&scores, &valid, self.method.k, forced)?,
             true => self.select_each(step, &scores, &valid)?,
         };
-        Ok(Some(BlockReads { selection, block }))
+        Ok(Some(BlockReads { selection, block, scores }))
     }
 
     fn block(&self) -> usize {
         self.method.block
+    }
+
+    fn forced(&self) -> [usize; 2] {
+        [self.method.forced.first, self.method.forced.local]
     }
 
     fn summary_bytes(&self, len: usize) -> usize {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use wane_attention::Plan;
+use wane_eval::ruler::haystack::Haystack;
 use wane_eval::ruler::prompt::PromptForm;
 use wane_eval::ruler::tasks;
 use wane_eval::ruler::words::WordList;
@@ -58,9 +59,9 @@ pub(crate) enum FormArg {
     Prefix,
 }
 
-/// What `eval` and `compare` share.
+/// Which samples, and where they run: what `eval`, `compare`, `hits` and `memory` share.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct MeasureArgs {
+pub(crate) struct SampleArgs {
     /// Tasks, separated by commas; `niah` for the eight needle tasks
     #[arg(long, default_value = "niah", value_delimiter = ',')]
     pub(crate) tasks: Vec<String>,
@@ -76,6 +77,49 @@ pub(crate) struct MeasureArgs {
     /// Form of the prompts
     #[arg(long, value_enum, default_value = "prefix")]
     pub(crate) prompt_form: FormArg,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+impl SampleArgs {
+    /// Opens the text for essay tasks.
+    pub(crate) fn open_haystack(&self) -> Result<Haystack> {
+        open_haystack(self.haystack.as_deref())
+    }
+
+    /// What to run.
+    pub(crate) fn job<'a>(
+        &self,
+        methods: Vec<Plan>,
+        [context, samples]: [usize; 2],
+        batch: Option<usize>,
+        haystack: &'a Haystack,
+    ) -> Result<Job<'a>> {
+        anyhow::ensure!(samples > 0, "--samples must be at least 1");
+        Ok(Job {
+            methods,
+            tasks: tasks::select(&self.tasks)?,
+            context,
+            samples,
+            seed: self.seed,
+            words: self.wordlist,
+            haystack,
+            form: match self.prompt_form {
+                FormArg::Input => PromptForm::Input,
+                FormArg::Prefix => PromptForm::Prefix,
+            },
+            max_new_tokens: None,
+            batch: batch.unwrap_or(if self.place.device == "cpu" { 4 } else { 32 }),
+            kv_dtype: self.place.kv_dtype()?,
+        })
+    }
+}
+
+/// What `eval` and `compare` share.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct MeasureArgs {
+    #[command(flatten)]
+    pub(crate) samples: SampleArgs,
     /// Scorer of the table: `task` (each task's own), comma_set, ...
     #[arg(long, default_value = "task")]
     pub(crate) scorer: String,
@@ -85,8 +129,6 @@ pub(crate) struct MeasureArgs {
     /// Samples decoded together; 4 by default on the CPU, 32 on CUDA
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
 }
 
 /// One model to measure.
@@ -96,6 +138,18 @@ pub(crate) struct Loaded {
     hash: String,
     pub(crate) decoder: Decoder,
     pub(crate) tokenizer: Arc<Tokenizer>,
+}
+
+impl Loaded {
+    /// The model as the measurements see it.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            name: self.name.clone(),
+            hash: self.hash.clone(),
+            decoder: &self.decoder,
+            tokenizer: self.tokenizer.clone(),
+        }
+    }
 }
 
 /// Reads a model.
@@ -134,33 +188,15 @@ impl Measurement<'_> {
     /// Runs what the folder lacks; the records are those of the folder.
     pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Vec<Record>> {
         let args = self.args;
-        let haystack = open_haystack(args.haystack.as_deref())?;
+        let haystack = args.samples.open_haystack()?;
         let job = Job {
-            methods: self.methods.clone(),
-            tasks: tasks::select(&args.tasks)?,
-            context: self.context,
-            samples: self.samples,
-            seed: args.seed,
-            words: args.wordlist,
-            haystack: &haystack,
-            form: match args.prompt_form {
-                FormArg::Input => PromptForm::Input,
-                FormArg::Prefix => PromptForm::Prefix,
-            },
             max_new_tokens: args.max_new_tokens,
-            batch: args.batch.unwrap_or(if args.place.device == "cpu" { 4 } else { 32 }),
-            kv_dtype: args.place.kv_dtype()?,
+            ..args.samples.job(self.methods.clone(), [self.context, self.samples], args.batch, &haystack)?
         };
-        anyhow::ensure!(job.samples > 0, "--samples must be at least 1");
         let mut store = Store::open(out, &job.settings(), existing)?;
         for (path, name) in &self.models {
-            let loaded = load(&args.place, path, name.clone())?;
-            let subject = Subject {
-                name: loaded.name,
-                hash: loaded.hash,
-                decoder: &loaded.decoder,
-                tokenizer: loaded.tokenizer,
-            };
+            let loaded = load(&args.samples.place, path, name.clone())?;
+            let subject = loaded.subject();
             let mut progress = Progress::default();
             let end = evaluate(&subject, &job, &mut store, &mut progress)?;
             progress.bar.finish_and_clear();

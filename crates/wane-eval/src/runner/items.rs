@@ -29,11 +29,16 @@ impl Item {
     }
 }
 
-/// Generates the samples of every task and encodes their prompts.
-pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
+/// Numbers an example for random selectors.
+pub(crate) fn sequence(task: &TaskEntry, sample: usize) -> u32 {
+    let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
+    (place as u32) << 20 | sample as u32
+}
+
+/// The samples of every task.
+pub(crate) fn samples(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sample>>> {
     let tokenizer: Arc<dyn Encode> = subject.tokenizer.clone();
     let mut pieces = ruler::pieces(tokenizer, job.haystack)?;
-    let limit = subject.decoder.config().max_position_embeddings;
     let mut by_task: Vec<Vec<Sample>> = Vec::new();
     for task in &job.tasks {
         let mut request = Request {
@@ -52,17 +57,23 @@ pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
         })?;
         by_task.push(samples);
     }
+    Ok(by_task)
+}
+
+/// Generates the samples of every task and encodes their prompts.
+pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
+    let by_task = samples(subject, job)?;
+    let limit = subject.decoder.config().max_position_embeddings;
     let mut items = Vec::with_capacity(job.tasks.len() * job.samples);
     for sample in 0..job.samples {
         for (task, samples) in job.tasks.iter().zip(&by_task) {
             let ids =
                 subject.tokenizer.encode_with_special(&job.form.prompt(&samples[sample])).map_err(model)?;
-            let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
             let most = job.max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
             items.push(Item {
                 task,
                 sample,
-                sequence: (place as u32) << 20 | sample as u32,
+                sequence: sequence(task, sample),
                 max_new_tokens: most.min(limit.saturating_sub(ids.len())),
                 references: samples[sample].outputs.clone(),
                 ids,

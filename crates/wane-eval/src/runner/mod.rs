@@ -11,7 +11,7 @@ pub mod record;
 pub mod store;
 
 mod decode;
-mod items;
+pub(crate) mod items;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

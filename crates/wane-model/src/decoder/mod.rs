@@ -32,6 +32,7 @@ use crate::{Error, Result};
 use parameters::{Collector, LayerIndices};
 pub use parameters::{Parameter, ParameterKind};
 
+pub use gates::MemoryTrace;
 pub use inference::{CacheOptions, DEFAULT_CHUNK};
 pub use training::{Batch, Gradients, Keep, TrainOptions};
 
