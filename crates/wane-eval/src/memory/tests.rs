@@ -42,7 +42,7 @@ fn near(got: f64, want: f64) {
 fn a_needle_of_two_tokens_by_hand() {
     let mut sums = Sums::new(3, 2, 1);
     // Tokens 2 and 3 are the needle; four tokens follow.
-    sums.add(&trace(8), &[2..4]);
+    sums.add(&trace(8), std::slice::from_ref(&(2..4)));
     let [memory, copy]: [HeadMemory; 2] = sums.finish().try_into().unwrap();
     assert_eq!([memory.layer, memory.head, copy.head], [3, 0, 1]);
     near(memory.mean_gate, 0.5);
@@ -91,7 +91,7 @@ fn values_are_runs_of_tokens() {
 #[test]
 fn the_table_has_a_row_for_every_head() {
     let mut sums = Sums::new(0, 2, 1);
-    sums.add(&trace(8), &[2..4]);
+    sums.add(&trace(8), std::slice::from_ref(&(2..4)));
     let model = |name: &str| ModelMemory {
         model: name.into(),
         model_hash: "h".into(),
