@@ -8,6 +8,7 @@
 //! This crate knows no checkpoint format and no command line.
 
 mod error;
+mod nearest;
 pub mod report;
 pub mod ruler;
 pub mod runner;
@@ -15,3 +16,4 @@ pub mod statistics;
 pub mod table;
 
 pub use error::{Error, Result};
+pub(crate) use nearest::nearest;

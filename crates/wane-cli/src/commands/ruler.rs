@@ -10,9 +10,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use wane_eval::ruler::haystack::Haystack;
 use wane_eval::ruler::sentences::Splitter;
 use wane_eval::ruler::size::Search;
+use wane_eval::ruler::template::ModelTemplate;
 use wane_eval::ruler::words::WordList;
-use wane_eval::ruler::{self, Metric, Request, check, jsonl, score, tasks};
-use wane_model::Tokenizer;
+use wane_eval::ruler::{self, Request, jsonl, tasks};
+use wane_model::{ChatTemplate, Tokenizer, checkpoint};
+
+use super::{ruler_check, ruler_pairs, ruler_score};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -22,17 +25,22 @@ pub(crate) enum RulerCommand {
         after_help = "Example: wane ruler generate --task niah --tokenizer cl100k --context 4096 --samples 500 --out data"
     )]
     Generate(GenerateArgs),
-    /// Score a file of predictions (fields `pred` and `outputs`)
-    #[command(after_help = "Example: wane ruler score predictions.jsonl --scorer comma_set")]
-    Score(ScoreArgs),
-    /// Compare two files or folders of samples and say where they first differ
+    /// Score predictions: a file, or a folder of TASK.jsonl as NVIDIA's call_api.py writes them
+    #[command(
+        after_help = "Examples:\n  wane ruler score predictions --out predictions\n  wane ruler score niah_single_1.jsonl --scorer comma_set"
+    )]
+    Score(ruler_score::ScoreArgs),
+    /// Write records as prediction files that NVIDIA's evaluate.py reads
+    #[command(after_help = "Example: wane ruler predictions results --out predictions --data data")]
+    Predictions(ruler_score::PredictionsArgs),
+    /// Compare two files or folders of samples and say where they first differ; exit code 1 if they do
     #[command(after_help = "Example: wane ruler check data nvidia-data")]
-    Check {
-        /// A file, or a folder with TASK/validation.jsonl
-        a: PathBuf,
-        /// The same kind
-        b: PathBuf,
-    },
+    Check(ruler_check::Args),
+    /// Prompts and answers for fine-tuning: RULER's own samples from another seed
+    #[command(
+        after_help = "Example: wane ruler pairs --task niah --tokenizer models/memory --samples 2250 --seed 20002 --form input --out pairs.jsonl"
+    )]
+    Pairs(ruler_pairs::Args),
 }
 
 /// How the size of the haystack is found.
@@ -70,28 +78,52 @@ pub(crate) struct GenerateArgs {
     /// How the haystack's size is found
     #[arg(long, value_enum, default_value = "binary")]
     search: SearchArg,
+    #[command(flatten)]
+    template: TemplateArgs,
     /// Folder to write to
     #[arg(long)]
     out: PathBuf,
 }
 
+/// What stands around the task's text.
 #[derive(Debug, Args)]
-pub(crate) struct ScoreArgs {
-    /// JSONL with `pred` and `outputs`
-    file: PathBuf,
-    /// string_match_all, string_match_part, comma_set or string_match_mean
-    #[arg(long, default_value = "string_match_all", value_parser = metric)]
-    scorer: Metric,
+pub(crate) struct TemplateArgs {
+    /// Model template: `own` (the chat template beside the tokenizer) or one of NVIDIA's (base, meta-llama3, ...)
+    #[arg(long, default_value = "base", value_name = "NAME")]
+    template: String,
+    /// Leave the template out of the samples and keep its tokens free, as NVIDIA's --prepare_for_ns
+    #[arg(long)]
+    reserve_template: bool,
+}
+
+impl TemplateArgs {
+    /// The template for a tokenizer.
+    pub(crate) fn open(&self, spec: &str, tokenizer: &Tokenizer) -> anyhow::Result<ModelTemplate> {
+        let template = named_template(&self.template, || {
+            checkpoint::open_chat_template(Path::new(spec))
+                .with_context(|| format!("--template own: {spec} is no model folder or .gguf file"))
+        })?;
+        Ok(if self.reserve_template { template.reserved(tokenizer)? } else { template })
+    }
+}
+
+/// The template of a name; `own` asks for the model's.
+pub(crate) fn named_template(
+    name: &str,
+    own: impl FnOnce() -> anyhow::Result<Option<ChatTemplate>>,
+) -> anyhow::Result<ModelTemplate> {
+    if name != "own" {
+        return Ok(ModelTemplate::named(name)?);
+    }
+    let template = own()?.context(
+        "the model has no chat template: name one of NVIDIA's with --template, or use a prompt form without one",
+    )?;
+    Ok(ModelTemplate::own(&template)?)
 }
 
 /// Reads the version of the word lists.
 pub(crate) fn word_list(text: &str) -> Result<WordList, String> {
     WordList::parse(text).ok_or_else(|| format!("unknown word list `{text}`: expected 2.2.0 or 3.0.1"))
-}
-
-fn metric(text: &str) -> Result<Metric, String> {
-    let names = || Metric::LIST.map(Metric::name).join(", ");
-    Metric::parse(text).ok_or_else(|| format!("unknown scorer `{text}`: expected one of {}", names()))
 }
 
 /// Opens the user's haystack, or the one that is shipped.
@@ -106,8 +138,10 @@ pub(crate) fn open_haystack(path: Option<&Path>) -> anyhow::Result<Haystack> {
 pub(crate) fn run(command: RulerCommand) -> anyhow::Result<()> {
     match command {
         RulerCommand::Generate(args) => generate(&args),
-        RulerCommand::Score(args) => score_file(&args),
-        RulerCommand::Check { a, b } => compare(&a, &b),
+        RulerCommand::Score(args) => ruler_score::score(&args),
+        RulerCommand::Predictions(args) => ruler_score::predictions(&args),
+        RulerCommand::Check(args) => ruler_check::run(&args),
+        RulerCommand::Pairs(args) => ruler_pairs::run(&args),
     }
 }
 
@@ -115,7 +149,8 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
     let chosen = tasks::select(&args.task)?;
     let tokenizer = Arc::new(Tokenizer::open(&args.tokenizer)?);
     let haystack = open_haystack(args.haystack.as_deref())?;
-    let mut pieces = ruler::pieces(tokenizer, &haystack)?;
+    let template = args.template.open(&args.tokenizer, &tokenizer)?;
+    let mut pieces = ruler::pieces_for(tokenizer, &haystack, &template)?;
     let search = match args.search {
         SearchArg::Binary => Search::Binary,
         SearchArg::Linear => Search::Linear,
@@ -134,9 +169,10 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
             words: args.wordlist,
             search,
             haystack: &haystack,
+            template: &template,
             pieces: &mut pieces,
         };
-        (task.generate)(&mut request, &mut |sample| {
+        request.run(task, &mut |sample| {
             let line = jsonl::line(&sample)?;
             file.write_all(line.as_bytes()).map_err(|source| wane_eval::Error::File {
                 action: "write",
@@ -158,57 +194,5 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
             start.elapsed().as_secs_f64()
         );
     }
-    Ok(())
-}
-
-/// A line of predictions.
-#[derive(Debug, serde::Deserialize)]
-struct Prediction {
-    pred: String,
-    #[serde(default)]
-    outputs: Vec<String>,
-    #[serde(default)]
-    output: Option<String>,
-}
-
-fn score_file(args: &ScoreArgs) -> anyhow::Result<()> {
-    let lines: Vec<Prediction> = jsonl::read_lines(&args.file)?;
-    anyhow::ensure!(!lines.is_empty(), "{}: no predictions in it", args.file.display());
-    let mut nulls = 0;
-    let mut scores = Vec::new();
-    for line in &lines {
-        let outputs: Vec<String> = line.outputs.iter().chain(&line.output).cloned().collect();
-        nulls += usize::from(score::postprocess(&line.pred).is_empty());
-        scores.push(args.scorer.score(&line.pred, &outputs));
-    }
-    println!("{} {:.2}  nulls {nulls}/{}", args.scorer.name(), score::percent(&scores), lines.len());
-    Ok(())
-}
-
-fn compare(a: &Path, b: &Path) -> anyhow::Result<()> {
-    let (left, right) = (check::data_files(a)?, check::data_files(b)?);
-    let single = a.is_file() && b.is_file();
-    let mut different = 0;
-    for (task, path) in &left {
-        let other = if single { right.first() } else { right.iter().find(|(name, _)| name == task) };
-        let Some((_, other)) = other else {
-            different += 1;
-            println!("{task}: not in {}", b.display());
-            continue;
-        };
-        let found = check::files(path, other)?;
-        match found.first {
-            None => println!("{task}: {} samples, identical", found.samples[0]),
-            Some(first) => {
-                different += 1;
-                println!("{task}: {} of {} samples equal; {first}", found.equal, found.samples[0]);
-            }
-        }
-    }
-    for (task, _) in right.iter().filter(|(name, _)| !single && !left.iter().any(|(n, _)| n == name)) {
-        different += 1;
-        println!("{task}: not in {}", a.display());
-    }
-    anyhow::ensure!(different == 0, "{different} of the data sets differ");
     Ok(())
 }
