@@ -18,7 +18,8 @@ use wane_eval::table;
 use wane_model::decoder::Decoder;
 use wane_model::{Checkpoint, Tokenizer};
 
-use super::ruler::{open_haystack, word_list};
+use super::ruler::word_list;
+use super::ruler_files::FileArgs;
 use super::shared::{PlaceArgs, parse_plan};
 
 /// Arguments.
@@ -70,9 +71,8 @@ pub(crate) struct MeasureArgs {
     /// Version of the wonderwords lists: 2.2.0 or 3.0.1
     #[arg(long, default_value = "3.0.1", value_parser = word_list)]
     pub(crate) wordlist: WordList,
-    /// Text for the essay tasks; without it, State of the Union messages
-    #[arg(long)]
-    pub(crate) haystack: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
     /// Form of the prompts
     #[arg(long, value_enum, default_value = "prefix")]
     pub(crate) prompt_form: FormArg,
@@ -134,7 +134,7 @@ impl Measurement<'_> {
     /// Runs what the folder lacks; the records are those of the folder.
     pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Vec<Record>> {
         let args = self.args;
-        let haystack = open_haystack(args.haystack.as_deref())?;
+        let (haystack, files) = (args.files.haystack()?, args.files.files()?);
         let job = Job {
             methods: self.methods.clone(),
             tasks: tasks::select(&args.tasks)?,
@@ -143,6 +143,7 @@ impl Measurement<'_> {
             seed: args.seed,
             words: args.wordlist,
             haystack: &haystack,
+            files: &files,
             form: match args.prompt_form {
                 FormArg::Input => PromptForm::Input,
                 FormArg::Prefix => PromptForm::Prefix,

@@ -11,6 +11,7 @@ mod needle_source;
 pub(crate) mod perplexity;
 pub(crate) mod report;
 pub(crate) mod ruler;
+mod ruler_files;
 mod shared;
 pub(crate) mod tasks;
 pub(crate) mod tokenizer;

@@ -43,6 +43,7 @@ pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
             words: job.words,
             search: Search::Binary,
             haystack: job.haystack,
+            files: job.files,
             pieces: &mut pieces,
         };
         let mut samples = Vec::with_capacity(job.samples);

@@ -22,6 +22,7 @@ use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK, Decoder};
 use wane_model::generate::next_tokens;
 use wane_model::{SpecialTokens, Tokenizer};
 
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::prompt::PromptForm;
 use crate::ruler::words::WordList;
@@ -61,6 +62,8 @@ pub struct Job<'a> {
     pub words: WordList,
     /// The text for essay tasks.
     pub haystack: &'a Haystack,
+    /// Files that single tasks need.
+    pub files: &'a Files,
     /// Which form the prompts have.
     pub form: PromptForm,
     /// A limit below the tasks' own, if any.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::words::WordList;
@@ -16,8 +17,16 @@ fn run(task: &str, context: usize, samples: usize, search: Search) -> crate::Res
     let haystack = Haystack::shipped(Splitter::Simple);
     let mut pieces = pieces(Arc::new(Tokenizer::cl100k().unwrap()), &haystack)?;
     let words = WordList::V2_2_0;
-    let mut request =
-        Request { context, samples, seed: 42, words, search, haystack: &haystack, pieces: &mut pieces };
+    let mut request = Request {
+        context,
+        samples,
+        seed: 42,
+        words,
+        search,
+        haystack: &haystack,
+        files: &Files::default(),
+        pieces: &mut pieces,
+    };
     let mut made = Vec::new();
     (tasks::select(&[task])?[0].generate)(&mut request, &mut |sample| {
         made.push(sample);
