@@ -136,11 +136,10 @@ impl Punkt {
         }
         let initial = is_initial(first.text);
         let upper = next.text.starts_with(char::is_uppercase);
-        if first.short && !initial {
-            if self.begins(next) == Begins::Yes || (upper && self.tables.is_starter(next_kind)) {
-                first.boundary = true;
-                return;
-            }
+        let starts = || self.begins(next) == Begins::Yes || (upper && self.tables.is_starter(next_kind));
+        if first.short && !initial && starts() {
+            first.boundary = true;
+            return;
         }
         if initial || kind == "##number##" {
             let begins = self.begins(next);
@@ -242,12 +241,11 @@ fn realign(text: &str, raw: Vec<Range<usize>>) -> Vec<Range<usize>> {
     for (i, slice) in raw.iter().enumerate() {
         let sentence = slice.start + shift..slice.end;
         shift = 0;
-        if let Some(next) = raw.get(i + 1) {
-            if let Some((closing, space)) = closing(text.get(next.clone()).unwrap_or("")) {
-                sentences.push(sentence.start..next.start + closing);
-                shift = closing + space;
-                continue;
-            }
+        let behind = raw.get(i + 1).and_then(|next| Some((next, closing(text.get(next.clone())?)?)));
+        if let Some((next, (closing, space))) = behind {
+            sentences.push(sentence.start..next.start + closing);
+            shift = closing + space;
+            continue;
         }
         if sentence.start < sentence.end {
             sentences.push(sentence);
