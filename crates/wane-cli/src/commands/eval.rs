@@ -22,7 +22,8 @@ use wane_model::decoder::Decoder;
 use wane_model::{ChatTemplate, Checkpoint, Tokenizer, checkpoint};
 
 use super::interrupt::stop_on_ctrl_c;
-use super::ruler::{named_template, open_haystack, word_list};
+use super::ruler::{named_template, word_list};
+use super::ruler_files::FileArgs;
 use super::shared::{PlaceArgs, out, outln, parse_plan, scorer};
 
 /// Arguments.
@@ -94,9 +95,8 @@ pub(crate) struct MeasureArgs {
     /// Version of the wonderwords lists: 2.2.0 or 3.0.1
     #[arg(long, default_value = "3.0.1", value_parser = word_list)]
     pub(crate) wordlist: WordList,
-    /// Text for the essay tasks; without it, State of the Union messages
-    #[arg(long)]
-    pub(crate) haystack: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
     /// Form of the prompts
     #[arg(long, value_enum, default_value = "prefix")]
     pub(crate) prompt_form: FormArg,
@@ -171,7 +171,7 @@ impl Measurement<'_> {
     /// Runs what the folder lacks; the records are those of the folder.
     pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Vec<Record>> {
         let args = self.args;
-        let haystack = open_haystack(args.haystack.as_deref())?;
+        let (haystack, files) = (args.files.haystack()?, args.files.files()?);
         let form = PromptForm::from(args.prompt_form);
         let data = self.data.as_ref().map(|(data, _)| data);
         let chosen = match data {
@@ -187,6 +187,7 @@ impl Measurement<'_> {
             seed: args.seed,
             words: args.wordlist,
             haystack: &haystack,
+            files: &files,
             data,
             form,
             template: ModelTemplate::base(),

@@ -14,6 +14,7 @@ pub(crate) mod perplexity;
 pub(crate) mod report;
 pub(crate) mod ruler;
 mod ruler_check;
+mod ruler_files;
 mod ruler_pairs;
 mod ruler_score;
 mod shared;

@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
-use wane_eval::ruler::haystack::Haystack;
-use wane_eval::ruler::sentences::Splitter;
+use clap::{Args, Subcommand};
 use wane_eval::ruler::size::Search;
 use wane_eval::ruler::template::ModelTemplate;
 use wane_eval::ruler::words::WordList;
 use wane_eval::ruler::{self, Request, jsonl, tasks};
 use wane_model::{ChatTemplate, Tokenizer, checkpoint};
 
+use super::ruler_files::FileArgs;
 use super::{ruler_check, ruler_pairs, ruler_score};
 
 /// The subcommands.
@@ -22,7 +21,9 @@ use super::{ruler_check, ruler_pairs, ruler_score};
 pub(crate) enum RulerCommand {
     /// Generate samples: DIR/TASK/validation.jsonl, in NVIDIA's fields and random stream
     #[command(
-        after_help = "Example: wane ruler generate --task niah --tokenizer cl100k --context 4096 --samples 500 --out data"
+        after_help = "Examples:\n  wane ruler generate --task niah --tokenizer cl100k --context 4096 --samples 500 --out data\n  \
+                      wane ruler generate --task all --tokenizer cl100k --haystack PaulGrahamEssays.json --punkt nltk_data \
+                      --squad dev-v2.0.json --hotpotqa hotpot_dev_distractor_v1.json --out data"
     )]
     Generate(GenerateArgs),
     /// Score predictions: a file, or a folder of TASK.jsonl as NVIDIA's call_api.py writes them
@@ -41,15 +42,6 @@ pub(crate) enum RulerCommand {
         after_help = "Example: wane ruler pairs --task niah --tokenizer models/memory --samples 2250 --seed 20002 --form input --out pairs.jsonl"
     )]
     Pairs(ruler_pairs::Args),
-}
-
-/// How the size of the haystack is found.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum SearchArg {
-    /// NVIDIA's current way
-    Binary,
-    /// RULER of 2024 and lm-evaluation-harness
-    Linear,
 }
 
 #[derive(Debug, Args)]
@@ -72,14 +64,13 @@ pub(crate) struct GenerateArgs {
     /// Version of the wonderwords lists: 2.2.0 or 3.0.1
     #[arg(long, default_value = "3.0.1", value_parser = word_list)]
     wordlist: WordList,
-    /// Text for the essay tasks (.txt, or NVIDIA's .json); without it, State of the Union messages
-    #[arg(long)]
-    haystack: Option<PathBuf>,
-    /// How the haystack's size is found
-    #[arg(long, value_enum, default_value = "binary")]
-    search: SearchArg,
+    /// How the haystack's size is found: binary (RULER now), linear (RULER in 2024), linear-2025 (May 2025)
+    #[arg(long, default_value = "binary", value_parser = search)]
+    search: Search,
     #[command(flatten)]
     template: TemplateArgs,
+    #[command(flatten)]
+    files: FileArgs,
     /// Folder to write to
     #[arg(long)]
     out: PathBuf,
@@ -126,12 +117,9 @@ pub(crate) fn word_list(text: &str) -> Result<WordList, String> {
     WordList::parse(text).ok_or_else(|| format!("unknown word list `{text}`: expected 2.2.0 or 3.0.1"))
 }
 
-/// Opens the user's haystack, or the one that is shipped.
-pub(crate) fn open_haystack(path: Option<&Path>) -> anyhow::Result<Haystack> {
-    Ok(match path {
-        Some(path) => Haystack::read(path, Splitter::Simple)?,
-        None => Haystack::shipped(Splitter::Simple),
-    })
+fn search(text: &str) -> Result<Search, String> {
+    let names = || Search::LIST.map(Search::name).join(", ");
+    Search::parse(text).ok_or_else(|| format!("unknown search `{text}`: expected one of {}", names()))
 }
 
 /// Runs a subcommand.
@@ -148,13 +136,9 @@ pub(crate) fn run(command: RulerCommand) -> anyhow::Result<()> {
 fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
     let chosen = tasks::select(&args.task)?;
     let tokenizer = Arc::new(Tokenizer::open(&args.tokenizer)?);
-    let haystack = open_haystack(args.haystack.as_deref())?;
+    let (haystack, files) = (args.files.haystack()?, args.files.files()?);
     let template = args.template.open(&args.tokenizer, &tokenizer)?;
     let mut pieces = ruler::pieces_for(tokenizer, &haystack, &template)?;
-    let search = match args.search {
-        SearchArg::Binary => Search::Binary,
-        SearchArg::Linear => Search::Linear,
-    };
     for task in chosen {
         let start = std::time::Instant::now();
         let folder = args.out.join(task.name);
@@ -167,8 +151,9 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
             samples: args.samples,
             seed: args.seed,
             words: args.wordlist,
-            search,
+            search: args.search,
             haystack: &haystack,
+            files: &files,
             template: &template,
             pieces: &mut pieces,
         };

@@ -10,7 +10,8 @@ use wane_eval::ruler::{self, Request, jsonl, tasks};
 use wane_model::Tokenizer;
 
 use super::eval::FormArg;
-use super::ruler::{TemplateArgs, open_haystack, word_list};
+use super::ruler::{TemplateArgs, word_list};
+use super::ruler_files::FileArgs;
 use super::ruler_score::write;
 
 /// Arguments.
@@ -34,9 +35,8 @@ pub(crate) struct Args {
     /// Version of the wonderwords lists: 2.2.0 or 3.0.1
     #[arg(long, default_value = "3.0.1", value_parser = word_list)]
     wordlist: WordList,
-    /// Text for the essay tasks; without it, State of the Union messages
-    #[arg(long)]
-    haystack: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileArgs,
     /// Form of the prompts
     #[arg(long, value_enum, default_value = "input")]
     form: FormArg,
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         (form == PromptForm::Chat) != (template.name() == "base"),
         "--form chat and --template belong together: give both or none"
     );
-    let haystack = open_haystack(args.haystack.as_deref())?;
+    let (haystack, files) = (args.files.haystack()?, args.files.files()?);
     let mut pieces = ruler::pieces_for(tokenizer, &haystack, &template)?;
     let (mut text, mut pairs, mut tokens) = (String::new(), 0, 0);
     for task in chosen {
@@ -70,6 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             words: args.wordlist,
             search: Search::Binary,
             haystack: &haystack,
+            files: &files,
             template: &template,
             pieces: &mut pieces,
         };

@@ -88,7 +88,10 @@ fn samples_from_files_give_what_generated_ones_give() {
     let (direct, from_files) = (records(Path::new(&direct)), records(Path::new(&read)));
     assert_eq!((direct.len(), from_files.len()), (6, 6));
     for (d, f) in direct.iter().zip(&from_files) {
-        assert_eq!((&d.prediction, &d.references, d.prompt_tokens), (&f.prediction, &f.references, f.prompt_tokens));
+        assert_eq!(
+            (&d.prediction, &d.references, d.prompt_tokens),
+            (&f.prediction, &f.references, f.prompt_tokens)
+        );
         assert_eq!((d.context, &d.task, d.sample), (f.context, &f.task, f.sample));
         assert!(d.data.is_none() && f.data.as_ref().is_some_and(|hash| hash.len() == 64));
         assert_eq!(f.haystack, "data:data");
@@ -96,7 +99,10 @@ fn samples_from_files_give_what_generated_ones_give() {
     // The same data goes on, one task of it is other data, and so is a changed file.
     works(&on_data(&a, &read, &data, &["--resume", "--method", "dense", "quest:block=16,k=4"]));
     complete(Path::new(&read), 6, 2);
-    refused(&on_data(&a, &read, &data, &["--resume", "--tasks", "niah_single_1"]), &["belongs to another run"]);
+    refused(
+        &on_data(&a, &read, &data, &["--resume", "--tasks", "niah_single_1"]),
+        &["belongs to another run"],
+    );
 
     // Predictions for NVIDIA's evaluate.py, scored here.
     let predictions = at(folder.path(), "predictions");
@@ -113,7 +119,10 @@ fn samples_from_files_give_what_generated_ones_give() {
     }
     let lines = std::fs::read_to_string(Path::new(&predictions).join("a/dense/niah_single_1.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 3);
-    assert!(lines.starts_with("{\"index\": ") && lines.contains("\"others\": {}, \"truncation\": -1, \"length\": "));
+    assert!(
+        lines.starts_with("{\"index\": ")
+            && lines.contains("\"others\": {}, \"truncation\": -1, \"length\": ")
+    );
     assert!(lines.contains("The special magic number for"), "{lines}");
 }
 
@@ -122,9 +131,15 @@ fn bad_data_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (a, data, out) = (model("a"), at(folder.path(), "data"), at(folder.path(), "out"));
     generate(&data, &a, "512");
-    refused(&on_data(&a, &out, &data, &["--context", "256"]), &["sample 0", "more than the context of 256", "--context"]);
+    refused(
+        &on_data(&a, &out, &data, &["--context", "256"]),
+        &["sample 0", "more than the context of 256", "--context"],
+    );
     refused(&on_data(&a, &out, &data, &["--samples", "4"]), &["--samples 4", "at most 3"]);
-    refused(&on_data(&a, &out, &data, &["--tasks", "niah_single_3"]), &["has no niah_single_3/validation.jsonl"]);
+    refused(
+        &on_data(&a, &out, &data, &["--tasks", "niah_single_3"]),
+        &["has no niah_single_3/validation.jsonl"],
+    );
     refused(&on_data(&a, &out, &data, &["--tasks", "niah_singel_1"]), &["did you mean `niah_single_1`"]);
     refused(&on_data(&a, &out, &data, &["--seed", "1"]), &["--seed", "--data"]);
     refused(&on_data(&a, &out, "/nonexistent", &[]), &["/nonexistent"]);
@@ -163,7 +178,11 @@ fn chat_prompts() {
     let record = &records(Path::new(&out))[0];
     assert!(record.template.as_ref().is_some_and(|name| name.starts_with("own@")), "{:?}", record.template);
     assert!(record.prompt_tokens + 128 <= 512);
-    works(&arguments(&model("a"), &named, &["--prompt-form", "chat", "--samples", "1", "--template", "Phi3"]));
+    works(&arguments(
+        &model("a"),
+        &named,
+        &["--prompt-form", "chat", "--samples", "1", "--template", "Phi3"],
+    ));
     assert_eq!(records(Path::new(&named))[0].template.as_deref(), Some("Phi3"));
     // Two models would get different prompts.
     let other = copy();
@@ -179,7 +198,11 @@ fn ctrl_c_keeps_what_is_finished() {
     const SAMPLES: usize = 40;
     let folder = tempfile::tempdir().unwrap();
     let (a, out, samples) = (model("a"), at(folder.path(), "out"), SAMPLES.to_string());
-    let args = arguments(&a, &out, &["--samples", &samples, "--batch", "1", "--method", "dense", "quest:block=16,k=4"]);
+    let args = arguments(
+        &a,
+        &out,
+        &["--samples", &samples, "--batch", "1", "--method", "dense", "quest:block=16,k=4"],
+    );
     let child = wane(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let path = folder.path().join("out/records.jsonl");
     let started = Instant::now();

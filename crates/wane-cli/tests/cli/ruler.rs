@@ -21,10 +21,16 @@ fn scores_are_nvidias() {
     }
     let one = fixture("predictions/niah_multivalue.jsonl");
     works(&["ruler", "score", &one, "--out", &out]);
-    assert_eq!(file(&out, "summary-niah_multivalue.csv"), "0,1\nTasks,niah_multivalue\nScore,54.17\nNulls,1/6\n");
+    assert_eq!(
+        file(&out, "summary-niah_multivalue.csv"),
+        "0,1\nTasks,niah_multivalue\nScore,54.17\nNulls,1/6\n"
+    );
     let comma = works(&["ruler", "score", &one, "--scorer", "comma_set"]);
     assert!(comma.contains("comma_set"), "{comma}");
-    refused(&["ruler", "score", &one, "--scorer", "coma_set"], &["unknown scorer", "did you mean `comma_set`"]);
+    refused(
+        &["ruler", "score", &one, "--scorer", "coma_set"],
+        &["unknown scorer", "did you mean `comma_set`"],
+    );
     let odd = folder.path().join("mine.jsonl");
     std::fs::write(&odd, "{\"pred\": \"a\", \"outputs\": [\"a\"]}\n").unwrap();
     let odd = odd.to_str().unwrap();
@@ -80,12 +86,15 @@ fn check_says_where_data_differ() {
 fn templates_of_generated_samples() {
     let folder = tempfile::tempdir().unwrap();
     let (a, out, chat) = (model("a"), at(folder.path(), "out"), copy());
-    let args = ["ruler", "generate", "--task", "niah_single_1", "--samples", "2", "--context", "512", "--out", &out];
-    let generate = |tokenizer, template| [&args[..], &["--tokenizer", tokenizer, "--template", template]].concat();
+    let args =
+        ["ruler", "generate", "--task", "niah_single_1", "--samples", "2", "--context", "512", "--out", &out];
+    let generate =
+        |tokenizer, template| [&args[..], &["--tokenizer", tokenizer, "--template", template]].concat();
     refused(&generate(&a, "own"), &["no chat template", "--template"]);
     refused(&generate("cl100k", "own"), &["cl100k"]);
     refused(&generate(&a, "Phi"), &["did you mean `Phi3`"]);
-    std::fs::write(chat.path().join("chat_template.jinja"), "You are it: {{ messages[0].content }} Answer:").unwrap();
+    std::fs::write(chat.path().join("chat_template.jinja"), "You are it: {{ messages[0].content }} Answer:")
+        .unwrap();
     works(&generate(chat.path().to_str().unwrap(), "own"));
     let text = std::fs::read_to_string(Path::new(&out).join("niah_single_1/validation.jsonl")).unwrap();
     // NVIDIA's rewriting to the singular hits the template.
@@ -109,7 +118,10 @@ fn pairs_for_fine_tuning() {
     assert_eq!(few, make("again", "2", &[]));
     // A pair does not depend on how many are made.
     assert!(few.lines().all(|line| many.lines().any(|other| other == line)));
-    assert!(few.starts_with("{\"task\": \"niah_single_1\", \"index\": 0, \"prompt\": \"A special magic number"), "{few}");
+    assert!(
+        few.starts_with("{\"task\": \"niah_single_1\", \"index\": 0, \"prompt\": \"A special magic number"),
+        "{few}"
+    );
     assert!(few.contains("mentioned in the provided text?\", \"answer\": \""), "{few}");
     let prefix = make("prefix", "2", &["--form", "prefix"]);
     assert!(prefix.contains("provided text is\", \"answer\": \" "), "{prefix}");

@@ -1,14 +1,15 @@
 //! RULER (Hsieh et al. 2024, arXiv:2404.06654): synthetic tasks of any length, generated exactly as
 //! NVIDIA's scripts do (commit c3f5e3b), same random stream, same bytes.
 //!
-//! - [`tasks`]: the registry; [`needle`]: the eight needle tasks; [`training`]: endless training samples of them.
-//! - [`score`]: the metrics; [`jsonl`]: NVIDIA's files; [`data`], [`predictions`]: folders of them; [`check`]: two compared; [`size`]: the search for the haystack's size.
-//! - [`mt19937`], [`words`], [`haystack`], [`sentences`]: what samples are made of.
+//! - [`tasks`]: the registry; [`needle`]: the eight needle tasks; [`qa`]: the two of questions; [`training`]: endless training samples of them.
+//! - [`score`]: the metrics; [`jsonl`]: NVIDIA's files; [`data`], [`predictions`]: folders of them; [`check`]: two compared.
+//! - [`mt19937`], [`words`], [`haystack`], [`sentences`], [`punkt`], [`files`]: what samples are made of; [`size`]: how much.
 //! - [`template`], [`prompt`]: chat templates, forms of prompts, pairs for fine-tuning.
 //! - [`tokens`], `pieces`: tokenizers as seen from here.
 
 pub mod check;
 pub mod data;
+pub mod files;
 pub mod haystack;
 pub mod jsonl;
 pub mod mt19937;
@@ -16,6 +17,9 @@ pub mod needle;
 pub mod pieces;
 pub mod predictions;
 pub mod prompt;
+pub mod punkt;
+mod python;
+pub mod qa;
 pub mod score;
 pub mod sentences;
 pub mod size;
@@ -30,6 +34,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use files::Files;
 use haystack::Haystack;
 use pieces::Pieces;
 use size::Search;
@@ -75,6 +80,8 @@ pub struct Request<'a> {
     pub search: Search,
     /// The text for essay tasks.
     pub haystack: &'a Haystack,
+    /// What the user has of files that are not shipped.
+    pub files: &'a Files,
     /// What stands around the task's text.
     pub template: &'a ModelTemplate,
     /// The tokenizer.
@@ -131,6 +138,27 @@ pub struct Sample {
     /// Tokens before the first answer (needle tasks).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_position_answer: Option<usize>,
+}
+
+impl Sample {
+    /// A sample whose index is its number.
+    pub(crate) fn numbered(
+        index: usize,
+        input: String,
+        answer_prefix: String,
+        outputs: Vec<String>,
+        length: usize,
+    ) -> Self {
+        Self {
+            index: index as i64,
+            input,
+            outputs,
+            length,
+            length_w_model_temp: length,
+            answer_prefix,
+            token_position_answer: None,
+        }
+    }
 }
 
 /// Prepares a tokenizer for benchmark text.

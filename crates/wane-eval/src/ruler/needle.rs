@@ -8,10 +8,10 @@
 //! Does not do: uniqueness of keys or values (the original has none).
 
 use super::mt19937::PythonRandom;
-use super::size::Search;
+use super::size::{Most, Search};
 use super::template::ModelTemplate;
 use super::{Request, Sample};
-use crate::{Error, Result};
+use crate::Result;
 
 /// What the needles are hidden in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,20 +241,26 @@ pub fn generate(
 ) -> Result<()> {
     let mut random = PythonRandom::new(request.seed);
     let template = if shape.singular() { request.template.singular() } else { request.template.clone() };
-    let fit = request.fit(shape.task, MAX_NEW_TOKENS, shape.increment(request.context));
-    let few = || Error::Task {
-        task: shape.task,
-        message: "more needles than items of haystack: raise the context".into(),
-    };
-    let size = fit.search(request.search, &mut |items| {
-        let drawn = draw(shape, request, &template, &mut random, items).ok_or_else(few)?;
-        // Older RULER counted the answers as well.
-        let extra = match request.search {
-            Search::Linear => drawn.outputs.join(" "),
+    let mut fit = request.fit(shape.task, MAX_NEW_TOKENS, shape.increment(request.context));
+    let (search, words, mut first) = (request.search, request.haystack.words(), fit.increment);
+    if search == Search::Linear2025 {
+        first = first.max(request.context / 5);
+        fit.increment = fit.increment.max(first / 50);
+    }
+    let mut length = |items: usize| {
+        let drawn = draw(shape, request, &template, &mut random, items).ok_or_else(|| fit.too_few(items))?;
+        // The older scripts counted the answers as well.
+        let extra = match search {
             Search::Binary => String::new(),
+            Search::Linear | Search::Linear2025 => drawn.outputs.join(" "),
         };
         request.pieces.count(&[drawn.input, drawn.answer_prefix, extra].concat())
-    })?;
+    };
+    let size = match search {
+        Search::Binary => fit.binary(&mut length)?,
+        Search::Linear if shape.hay == Hay::Essay => fit.steps(first, Most::After(words), &mut length)?,
+        Search::Linear | Search::Linear2025 => fit.steps(first, Most::None, &mut length)?,
+    };
     for _ in 0..request.samples {
         let (drawn, length) = fit.draw(size, &mut |items| {
             let Some(drawn) = draw(shape, request, &template, &mut random, items) else { return Ok(None) };

@@ -71,6 +71,7 @@ fn generate(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sample>>> {
         words: job.words,
         search: Search::Binary,
         haystack: job.haystack,
+        files: job.files,
         template: &job.template,
         pieces: &mut pieces,
     };

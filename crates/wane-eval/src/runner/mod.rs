@@ -23,6 +23,7 @@ use wane_model::generate::next_tokens;
 use wane_model::{SpecialTokens, Tokenizer};
 
 use crate::ruler::data::DataSet;
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::prompt::PromptForm;
 use crate::ruler::template::ModelTemplate;
@@ -63,6 +64,8 @@ pub struct Job<'a> {
     pub words: WordList,
     /// The text for essay tasks.
     pub haystack: &'a Haystack,
+    /// Files that single tasks need.
+    pub files: &'a Files,
     /// Samples made elsewhere, instead of generated ones.
     pub data: Option<&'a DataSet>,
     /// Which form the prompts have.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::words::WordList;
@@ -16,9 +17,9 @@ fn run(task: &str, context: usize, samples: usize, search: Search) -> crate::Res
     let haystack = Haystack::shipped(Splitter::Simple);
     let mut pieces = pieces(Arc::new(Tokenizer::cl100k().unwrap()), &haystack)?;
     let words = WordList::V2_2_0;
-    let template = &ModelTemplate::base();
+    let (template, files) = (&ModelTemplate::base(), &Files::default());
     let (seed, haystack, pieces) = (42, &haystack, &mut pieces);
-    let mut request = Request { context, samples, seed, words, search, haystack, template, pieces };
+    let mut request = Request { context, samples, seed, words, search, haystack, files, template, pieces };
     request.collect(tasks::select(&[task])?[0])
 }
 

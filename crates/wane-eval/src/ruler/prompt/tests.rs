@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::size::Search;
@@ -68,6 +69,7 @@ fn made(samples: usize, form: PromptForm) -> Vec<Pair> {
             words: WordList::V3_0_1,
             search: Search::Binary,
             haystack: &haystack,
+            files: &Files::default(),
             template: &ModelTemplate::base(),
             pieces: &mut pieces,
         };

@@ -1,5 +1,7 @@
 //! The registry of tasks: one file and one line each.
 
+mod cwe;
+mod fwe;
 mod niah_multikey_1;
 mod niah_multikey_2;
 mod niah_multikey_3;
@@ -8,6 +10,9 @@ mod niah_multivalue;
 mod niah_single_1;
 mod niah_single_2;
 mod niah_single_3;
+mod qa_1;
+mod qa_2;
+mod vt;
 
 use super::TaskEntry;
 use crate::{Error, Result, nearest};
@@ -22,6 +27,11 @@ pub const TASKS: &[TaskEntry] = &[
     niah_multikey_3::ENTRY,
     niah_multivalue::ENTRY,
     niah_multiquery::ENTRY,
+    vt::ENTRY,
+    cwe::ENTRY,
+    fwe::ENTRY,
+    qa_1::ENTRY,
+    qa_2::ENTRY,
 ];
 
 /// The tasks that a list of names means: task names, `niah` (the eight needle tasks), `all`.
@@ -46,3 +56,6 @@ pub fn select<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static TaskEntry>> {
     }
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wane_model::{ChatTemplate, Tokenizer};
 
 use super::*;
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::size::Search;
@@ -65,6 +66,7 @@ fn samples_in_templates_are_nvidias() {
             words: WordList::V3_0_1,
             search: Search::Binary,
             haystack: &haystack,
+            files: &Files::default(),
             template: &template,
             pieces: &mut pieces,
         };
