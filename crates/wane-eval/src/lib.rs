@@ -12,6 +12,7 @@
 mod error;
 pub mod hits;
 pub mod memory;
+mod nearest;
 pub mod report;
 pub mod ruler;
 pub mod runner;
@@ -19,3 +20,4 @@ pub mod statistics;
 pub mod table;
 
 pub use error::{Error, Result};
+pub(crate) use nearest::nearest;

@@ -83,7 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         labels = vec![format!("{} (1)", labels[0]), format!("{} (2)", labels[1])];
     }
     let models = args.models.iter().cloned().zip(labels.iter().cloned()).collect();
-    let measurement = Measurement { models, methods, context, samples: args.samples, args: &args.measure };
+    let measurement =
+        Measurement { models, methods, context, samples: args.samples, data: None, args: &args.measure };
     let records = measurement.run(&args.out, Existing::Resume)?;
 
     println!("{}", table::accuracy(&records, &args.measure.scorer));

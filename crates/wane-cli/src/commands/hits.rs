@@ -10,7 +10,8 @@ use wane_eval::hits::{HitStore, Progress, measure, table};
 use wane_eval::runner::End;
 use wane_eval::runner::store::Existing;
 
-use super::eval::{SampleArgs, load, names};
+use super::eval::{load, names};
+use super::samples::SampleArgs;
 use super::shared::parse_plan;
 
 /// Arguments.
@@ -52,9 +53,10 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    args.shared.refuse_chat()?;
     let methods = args.method.iter().map(|m| parse_plan(m)).collect::<Result<Vec<_>>>()?;
-    let haystack = args.shared.open_haystack()?;
-    let job = args.shared.job(methods, [args.context, args.samples], args.batch, &haystack)?;
+    let material = args.shared.material()?;
+    let job = args.shared.job(methods, [args.context, args.samples], args.batch, &material)?;
     let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
     let mut store = HitStore::open(&args.out, existing)?;
     for (path, name) in args.model.iter().zip(names(&args.model)) {

@@ -8,7 +8,8 @@ use clap::Args as ClapArgs;
 use wane_eval::memory::record::{DISTANCES, MemoryRecord, VERSION};
 use wane_eval::memory::{measure, measure_text, table};
 
-use super::eval::{SampleArgs, load, names};
+use super::eval::{load, names};
+use super::samples::SampleArgs;
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -37,6 +38,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    args.shared.refuse_chat()?;
     ensure!(args.samples > 0, "--samples must be at least 1");
     ensure!(args.context != Some(0), "--context must be at least 1");
     let text = match &args.text {
@@ -47,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     };
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    let haystack = args.shared.open_haystack()?;
+    let material = args.shared.material()?;
     let mut record = MemoryRecord { version: VERSION, distances: DISTANCES.to_vec(), models: Vec::new() };
     for (path, name) in args.model.iter().zip(names(&args.model)) {
         let loaded = load(&args.shared.place, path, name)?;
@@ -56,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let subject = loaded.subject();
         record.models.push(match &text {
             None => {
-                measure(&subject, &args.shared.job(Vec::new(), [context, args.samples], None, &haystack)?)?
+                measure(&subject, &args.shared.job(Vec::new(), [context, args.samples], None, &material)?)?
             }
             Some((path, text)) => {
                 let name = path.display().to_string();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use wane_attention::Plan;
+use wane_eval::ruler::Metric;
 use wane_kernels::{DType, Device};
 use wane_model::checkpoint::{self, Checkpoint};
 use wane_model::decoder::{Decoder, LoadOptions};
@@ -61,6 +62,22 @@ impl ModelArgs {
     }
 }
 
+/// `println!` that returns an error instead of panicking when nobody reads, or the disk is full.
+macro_rules! outln {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($text)*)))?
+    };
+}
+
+/// `print!`, likewise.
+macro_rules! out {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!($($text)*))?
+    };
+}
+
+pub(crate) use {out, outln};
+
 /// `f32` or `bf16`.
 pub(crate) fn parse_dtype(text: &str) -> Result<DType> {
     match text {
@@ -68,6 +85,14 @@ pub(crate) fn parse_dtype(text: &str) -> Result<DType> {
         "bf16" => Ok(DType::BF16),
         other => anyhow::bail!("expected f32 or bf16, got {other:?}"),
     }
+}
+
+/// A scorer of tables: a metric's name, or `task` for each task's own.
+pub(crate) fn scorer(text: &str) -> std::result::Result<String, String> {
+    if text == "task" || Metric::parse(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err(format!("unknown scorer `{text}`: expected task, {}", Metric::LIST.map(Metric::name).join(", ")))
 }
 
 /// A method string as a plan.

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use wane_train::RunConfig;
 use wane_train::build::{new_model, open_encoder};
 use wane_train::checkpoint::Changes;
@@ -13,7 +11,9 @@ use wane_train::data::SampleSource;
 use wane_train::observe::ProgressOutput;
 use wane_train::trainer::{Start, Surroundings, Trainer};
 
+use super::interrupt::stop_on_ctrl_c;
 use super::needle_source::NeedleSource;
+use super::pair_source::PairSource;
 
 /// Arguments of `wane train`.
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         start: if args.resume { Start::Resume(changes) } else { Start::New },
         source: sample_source(&config)?,
         progress: ProgressOutput::Stderr,
-        stop: stop_on_ctrl_c()?,
+        stop: stop_on_ctrl_c("finishing the step and saving")?,
     };
     let trainer = Trainer::new(&config, surroundings)?;
     print_cost(&config, trainer.cost());
@@ -84,27 +84,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The needle generator, if the run uses it.
+/// The needle generator, or pairs from a file, if the run uses them.
 fn sample_source(config: &RunConfig) -> anyhow::Result<Option<Arc<dyn SampleSource>>> {
     let Some(table) = &config.data.generated else { return Ok(None) };
     let (Some(encoder), Some(folder)) = open_encoder(&config.model)? else {
         anyhow::bail!("[data.generated] needs model.tokenizer: the samples are text");
     };
+    if let Some(file) = &table.pairs {
+        return Ok(Some(Arc::new(PairSource::open(file, &folder, encoder.end(), config.training.sequence)?)));
+    }
     Ok(Some(Arc::new(NeedleSource::open(&folder, encoder.end(), table.haystack.as_deref())?)))
-}
-
-/// The first Ctrl-C asks the run to stop after its step, the second ends the process.
-fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("finishing the step and saving; once more to end at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
-    Ok(stop)
 }
 
 /// Costs of the run without opening its data or its device.

@@ -79,6 +79,17 @@ pub fn open_with(path: &Path, sizes: Option<&Path>) -> Result<Checkpoint> {
     }
 }
 
+/// Only the chat template of a model: a directory, a `.gguf` file, or a hub id in the local cache.
+///
+/// # Errors
+/// Nothing is there, or its files cannot be read.
+pub fn open_chat_template(path: &Path) -> Result<Option<ChatTemplate>> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        return gguf::open_chat_template(path);
+    }
+    directory::chat_template(&find_directory(path)?)
+}
+
 impl Checkpoint {
     /// The weight under a canonical name.
     ///

@@ -55,6 +55,8 @@ pub struct GeneratedTable {
     /// Relative weight of each task in `tasks`; all equal if empty.
     #[serde(default)]
     pub task_weights: Vec<f64>,
+    /// A file of `wane ruler pairs`: its prompts and answers instead of generated samples, one a row.
+    pub pairs: Option<PathBuf>,
     /// Text file for the haystacks; the built-in text if absent.
     pub haystack: Option<PathBuf>,
     /// Weight of the loss of answer tokens.
