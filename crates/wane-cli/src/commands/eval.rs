@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -18,8 +19,9 @@ use wane_eval::table;
 use wane_model::decoder::Decoder;
 use wane_model::{Checkpoint, Tokenizer};
 
+use super::interrupt::stop_on_ctrl_c;
 use super::ruler::{open_haystack, word_list};
-use super::shared::{PlaceArgs, parse_plan};
+use super::shared::{PlaceArgs, out, outln, parse_plan, scorer};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -77,7 +79,7 @@ pub(crate) struct MeasureArgs {
     #[arg(long, value_enum, default_value = "prefix")]
     pub(crate) prompt_form: FormArg,
     /// Scorer of the table: `task` (each task's own), comma_set, ...
-    #[arg(long, default_value = "task")]
+    #[arg(long, default_value = "task", value_parser = scorer)]
     pub(crate) scorer: String,
     /// Fewer new tokens than the tasks allow (128 for needles)
     #[arg(long, value_name = "N")]
@@ -153,6 +155,7 @@ impl Measurement<'_> {
         };
         anyhow::ensure!(job.samples > 0, "--samples must be at least 1");
         let mut store = Store::open(out, &job.settings(), existing)?;
+        let stop = stop_on_ctrl_c("finishing what is being decoded")?;
         for (path, name) in &self.models {
             let loaded = load(&args.place, path, name.clone())?;
             let subject = Subject {
@@ -161,11 +164,16 @@ impl Measurement<'_> {
                 decoder: &loaded.decoder,
                 tokenizer: loaded.tokenizer,
             };
-            let mut progress = Progress::default();
+            let mut progress = Progress { stop: Arc::clone(&stop), ..Progress::default() };
             let end = evaluate(&subject, &job, &mut store, &mut progress)?;
             progress.bar.finish_and_clear();
             if end == End::Stopped {
-                break;
+                anyhow::bail!(
+                    "stopped by Ctrl-C: {} holds {} records; run the same command{} to go on",
+                    out.display(),
+                    store.records().len(),
+                    if existing == Existing::Refuse { " with --resume" } else { " again" }
+                );
             }
         }
         Ok(store.records().to_vec())
@@ -180,8 +188,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let measurement = Measurement { models, methods, context, samples, args: &args.measure };
     let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
     let records = measurement.run(&args.out, existing)?;
-    print!("{}", table::accuracy(&records, &args.measure.scorer));
-    println!("{}", caption(&records));
+    out!("{}", table::accuracy(&records, &args.measure.scorer));
+    outln!("{}", caption(&records));
     Ok(())
 }
 
@@ -207,12 +215,14 @@ struct Progress {
     done: usize,
     began: Instant,
     told: Option<Instant>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
         let began = Instant::now();
-        Self { bar: ProgressBar::hidden(), name: String::new(), total: 0, done: 0, began, told: None }
+        let stop = Arc::default();
+        Self { bar: ProgressBar::hidden(), name: String::new(), total: 0, done: 0, began, told: None, stop }
     }
 }
 
@@ -222,8 +232,13 @@ impl Observer for Progress {
         if let Ok(style) = ProgressStyle::with_template("{msg}\n{bar:40} {pos}/{len}, {eta} left") {
             bar.set_style(style);
         }
-        *self = Self { bar, name: subject.name.clone(), total: examples, ..Self::default() };
+        let stop = Arc::clone(&self.stop);
+        *self = Self { bar, name: subject.name.clone(), total: examples, stop, ..Self::default() };
         eprintln!("{}: {examples} examples to run", self.name);
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     fn finished(&mut self, record: &Record) {

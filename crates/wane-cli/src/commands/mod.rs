@@ -5,6 +5,7 @@ pub(crate) mod convert;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod generate;
+mod interrupt;
 pub(crate) mod logits;
 pub(crate) mod methods;
 mod needle_source;

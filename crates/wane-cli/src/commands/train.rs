@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use wane_train::RunConfig;
 use wane_train::build::{new_model, open_encoder};
 use wane_train::checkpoint::Changes;
@@ -13,7 +11,9 @@ use wane_train::data::SampleSource;
 use wane_train::observe::ProgressOutput;
 use wane_train::trainer::{Start, Surroundings, Trainer};
 
+use super::interrupt::stop_on_ctrl_c;
 use super::needle_source::NeedleSource;
+use super::shared::outln;
 
 /// Arguments of `wane train`.
 #[derive(Debug, clap::Args)]
@@ -68,12 +68,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         start: if args.resume { Start::Resume(changes) } else { Start::New },
         source: sample_source(&config)?,
         progress: ProgressOutput::Stderr,
-        stop: stop_on_ctrl_c()?,
+        stop: stop_on_ctrl_c("finishing the step and saving")?,
     };
     let trainer = Trainer::new(&config, surroundings)?;
-    print_cost(&config, trainer.cost());
+    print_cost(&config, trainer.cost())?;
     let record = trainer.run()?;
-    println!(
+    outln!(
         "{}: {} steps, {:.0} s, {:.0} tokens/s, record in {}",
         record.status,
         record.steps,
@@ -93,20 +93,6 @@ fn sample_source(config: &RunConfig) -> anyhow::Result<Option<Arc<dyn SampleSour
     Ok(Some(Arc::new(NeedleSource::open(&folder, encoder.end(), table.haystack.as_deref())?)))
 }
 
-/// The first Ctrl-C asks the run to stop after its step, the second ends the process.
-fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("finishing the step and saving; once more to end at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
-    Ok(stop)
-}
-
 /// Costs of the run without opening its data or its device.
 fn describe(config: &RunConfig) -> anyhow::Result<()> {
     config.check()?;
@@ -116,12 +102,11 @@ fn describe(config: &RunConfig) -> anyhow::Result<()> {
     };
     // Only the element size matters, and that follows from the kind of device.
     let is_cpu = config.device == "cpu";
-    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }));
-    Ok(())
+    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }))
 }
 
-fn print_cost(config: &RunConfig, cost: &Cost) {
-    println!(
+fn print_cost(config: &RunConfig, cost: &Cost) -> anyhow::Result<()> {
+    outln!(
         "{}: {:.2}M parameters, {} steps, {:.1}M tokens, {:.3e} FLOPs, about {:.2} GiB of memory on {}",
         config.name,
         cost.parameters as f64 / 1e6,
@@ -131,4 +116,5 @@ fn print_cost(config: &RunConfig, cost: &Cost) {
         cost.bytes as f64 / (1u64 << 30) as f64,
         config.device
     );
+    Ok(())
 }
