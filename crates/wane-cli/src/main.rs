@@ -4,7 +4,10 @@
 //! Exit codes: 0 success, 1 the command failed (one sentence on stderr), 2 the arguments are wrong.
 
 mod commands;
+#[cfg(test)]
+mod tests;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -103,8 +106,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tasks => commands::tasks::run(),
         Command::Ruler(command) => commands::ruler::run(command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator panics when its writer fails.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "wane", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
     }
 }

@@ -14,7 +14,7 @@ use wane_kernels::testing::{device, noise};
 use wane_kernels::{DType, Device, Tensor};
 use wane_model::config::{
     Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
-    QkNorm, RopeConfig, RopeScaling,
+    QkNorm,
 };
 use wane_model::decoder::initialize::{GateBias, Initialization, ResidualScale};
 use wane_model::decoder::{Batch, CacheOptions, Decoder, Gradients, Keep, TrainOptions};
@@ -31,20 +31,9 @@ fn plain() -> ModelConfig {
         num_attention_heads: 4,
         num_key_value_heads: 2,
         head_dim: 16,
-        rms_norm_eps: 1e-6,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
         max_position_embeddings: 256,
-        tie_word_embeddings: false,
-        ffn_activation: FfnActivation::SwiGlu,
-        attention_bias: AttentionBias::None,
-        qk_norm: QkNorm::None,
-        norm_placement: NormPlacement::Pre,
-        output_gate: false,
-        memory: None,
-        sliding_window: None,
-        bos_token_id: None,
         eos_token_ids: vec![0],
-        pad_token_id: None,
+        ..ModelConfig::llama()
     }
 }
 
@@ -120,7 +109,7 @@ fn losses_and_gradients() {
         let (on_gpu, on_host) = pair(&config, &gpu);
         for (pattern, keep) in [(Pattern::Causal, Keep::Everything), (dilated, Keep::BlockInputs)] {
             let run = |decoder: &Decoder| {
-                let batch = batch(2, 75, decoder.batch_device());
+                let batch = batch(2, 75, decoder.device());
                 let mut gradients = Gradients::zeros(decoder).unwrap();
                 let options = TrainOptions { pattern, keep, scale: 0.01 };
                 decoder.loss_and_gradients(&batch, &options, &mut gradients).unwrap();

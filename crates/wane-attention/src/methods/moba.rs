@@ -14,7 +14,7 @@ use wane_kernels::ops::block_summary::{block_means, mean_scores};
 use wane_kernels::ops::top_k::{Forced, top_k};
 use wane_kernels::{Selection, Tensor};
 
-use super::{MethodEntry, budget_in_blocks, check_budget};
+use super::{MethodEntry, budget_in_blocks, forced_blocks};
 use crate::grammar::{Key, Kind, Preset, Settings};
 use crate::phases::{Phases, PrefillPhase, PrefillStep};
 use crate::probe::{Probe, locked};
@@ -66,13 +66,7 @@ struct Moba {
 
 fn build(settings: &Settings) -> Result<Phases> {
     let selector = Selector::of(settings);
-    let (first, local) = (settings.count("first"), settings.count("local"));
-    check_budget(settings, first + local)?;
-    let counted = settings.flag("count_forced");
-    let forced = match selector.is_pure() {
-        true => Forced { first: 0, local: 1, counted },
-        false => Forced { first, local, counted },
-    };
+    let forced = forced_blocks(settings, selector)?;
     let method = Moba {
         block: settings.count("block"),
         k: settings.count("k"),

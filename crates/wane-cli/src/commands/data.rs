@@ -7,11 +7,10 @@ use wane_train::data::pack::{PackOptions, pack};
 use wane_train::data::shard::Shard;
 use wane_train::data::tokenizer::{Encoder, TokenizerHash};
 
+use super::shared::outln;
+
 /// Arguments of `wane data`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: wane data pack books.txt.zst --tokenizer runs/out/tokenizer --output runs/out/shards"
-)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Data,
@@ -20,6 +19,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Data {
     /// Tokenize text into shards for training
+    #[command(
+        after_help = "Example: wane data pack books.txt.zst --tokenizer runs/out/tokenizer --output runs/out/shards"
+    )]
     Pack {
         /// Text files: .txt, .jsonl (field `text`), each optionally .zst
         #[arg(required = true)]
@@ -38,6 +40,9 @@ enum Data {
         shard_tokens: u64,
     },
     /// Print tokens, documents, tokenizer and the first tokens of a shard
+    #[command(
+        after_help = "Example: wane data show runs/out/shards/00000.tokens --tokenizer runs/out/tokenizer"
+    )]
     Show {
         /// The shard
         shard: PathBuf,
@@ -56,7 +61,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Data::Pack { inputs, tokenizer, output, separator, shard_tokens } => {
             let separator = separator.map(|text| text.replace("\\n", "\n"));
             let summary = pack(&PackOptions { inputs, tokenizer, separator, output, shard_tokens })?;
-            println!(
+            outln!(
                 "{} tokens, {} documents, {:.2} bytes a token, {} shard(s)",
                 summary.tokens,
                 summary.documents,
@@ -66,7 +71,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         }
         Data::Show { shard, tokenizer, tokens } => {
             let opened = Shard::open(&shard)?;
-            println!(
+            outln!(
                 "{} tokens, {} documents, tokenizer {}",
                 opened.tokens(),
                 opened.documents(),
@@ -75,14 +80,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             let mut ids = Vec::new();
             opened.read(0, tokens, &mut ids);
             match tokenizer {
-                None => println!("{ids:?}"),
+                None => outln!("{ids:?}"),
                 Some(folder) => {
                     let expected = TokenizerHash::of_folder(&folder)?;
                     anyhow::ensure!(
                         &expected == opened.tokenizer(),
                         "the shard was packed with another tokenizer"
                     );
-                    println!("{}", Encoder::open(&folder, None)?.decode(&ids)?);
+                    outln!("{}", Encoder::open(&folder, None)?.decode(&ids)?);
                 }
             }
         }

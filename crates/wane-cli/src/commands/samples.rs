@@ -88,7 +88,8 @@ impl SampleArgs {
         material: &'a Material,
     ) -> Result<Job<'a>> {
         anyhow::ensure!(samples > 0, "--samples must be at least 1");
-        let tasks = if self.tasks.is_empty() { tasks::select(&["niah"])? } else { tasks::select(&self.tasks)? };
+        let tasks =
+            if self.tasks.is_empty() { tasks::select(&["niah"])? } else { tasks::select(&self.tasks)? };
         Ok(Job {
             methods,
             tasks,

@@ -14,6 +14,7 @@ use wane_train::trainer::{Start, Surroundings, Trainer};
 use super::interrupt::stop_on_ctrl_c;
 use super::needle_source::NeedleSource;
 use super::pair_source::PairSource;
+use super::shared::outln;
 
 /// Arguments of `wane train`.
 #[derive(Debug, clap::Args)]
@@ -71,9 +72,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         stop: stop_on_ctrl_c("finishing the step and saving")?,
     };
     let trainer = Trainer::new(&config, surroundings)?;
-    print_cost(&config, trainer.cost());
+    print_cost(&config, trainer.cost())?;
     let record = trainer.run()?;
-    println!(
+    outln!(
         "{}: {} steps, {:.0} s, {:.0} tokens/s, record in {}",
         record.status,
         record.steps,
@@ -105,12 +106,11 @@ fn describe(config: &RunConfig) -> anyhow::Result<()> {
     };
     // Only the element size matters, and that follows from the kind of device.
     let is_cpu = config.device == "cpu";
-    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }));
-    Ok(())
+    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }))
 }
 
-fn print_cost(config: &RunConfig, cost: &Cost) {
-    println!(
+fn print_cost(config: &RunConfig, cost: &Cost) -> anyhow::Result<()> {
+    outln!(
         "{}: {:.2}M parameters, {} steps, {:.1}M tokens, {:.3e} FLOPs, about {:.2} GiB of memory on {}",
         config.name,
         cost.parameters as f64 / 1e6,
@@ -120,4 +120,5 @@ fn print_cost(config: &RunConfig, cost: &Cost) {
         cost.bytes as f64 / (1u64 << 30) as f64,
         config.device
     );
+    Ok(())
 }

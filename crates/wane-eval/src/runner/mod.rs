@@ -157,6 +157,7 @@ pub fn evaluate(
             "nothing to run: expected at least one sample, one task and one method".into(),
         ));
     }
+    store.check_model(&subject.name, &subject.hash)?;
     let mut methods: Vec<Plan> = Vec::new();
     for method in &job.methods {
         let plan = method.resolve(job.context).map_err(model)?;

@@ -10,7 +10,7 @@ use super::initialize::{GateBias, Initialization, ResidualScale};
 use super::{Batch, CacheOptions, Decoder, Gradients, Keep, TrainOptions};
 use crate::config::{
     Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
-    QkNorm, RopeConfig, RopeScaling,
+    QkNorm,
 };
 
 const VOCABULARY: usize = 37;
@@ -25,20 +25,9 @@ fn plain() -> ModelConfig {
         num_attention_heads: 4,
         num_key_value_heads: 2,
         head_dim: 8,
-        rms_norm_eps: 1e-6,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
         max_position_embeddings: 64,
-        tie_word_embeddings: false,
-        ffn_activation: FfnActivation::SwiGlu,
-        attention_bias: AttentionBias::None,
-        qk_norm: QkNorm::None,
-        norm_placement: NormPlacement::Pre,
-        output_gate: false,
-        memory: None,
-        sliding_window: None,
-        bos_token_id: None,
         eos_token_ids: vec![0],
-        pad_token_id: None,
+        ..ModelConfig::llama()
     }
 }
 
@@ -94,6 +83,14 @@ fn objective(decoder: &Decoder, batch: &Batch, pattern: Pattern) -> f64 {
     losses.f32s().iter().zip(batch.weights.f32s()).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum()
 }
 
+/// Moves parameter `index` by `amount` along `direction`.
+fn shift(decoder: &mut Decoder, index: usize, direction: &[f32], amount: f32) {
+    let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
+    for (weight, component) in weights.iter_mut().zip(direction) {
+        *weight += amount * component;
+    }
+}
+
 #[track_caller]
 fn check_gradients(name: &str, config: &ModelConfig, pattern: Pattern) {
     let mut decoder = random(config);
@@ -109,26 +106,12 @@ fn check_gradients(name: &str, config: &ModelConfig, pattern: Pattern) {
         let norm: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         assert!(norm > 0.0, "{name}: {label} has no gradient");
         let step = 2e-3f32;
-        let mut shift = |amount: f32| {
-            let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
-            for (w, d) in weights.iter_mut().zip(&direction) {
-                *w += amount * d;
-            }
+        let mut objective_after = |amount: f32| {
+            shift(&mut decoder, index, &direction, amount);
+            objective(&decoder, &batch, pattern)
         };
-        shift(step);
-        let plus = objective(&decoder, &batch, pattern);
-        let mut shift = |amount: f32| {
-            let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
-            for (w, d) in weights.iter_mut().zip(&direction) {
-                *w += amount * d;
-            }
-        };
-        shift(-2.0 * step);
-        let minus = objective(&decoder, &batch, pattern);
-        let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
-        for (w, d) in weights.iter_mut().zip(&direction) {
-            *w += step * d;
-        }
+        let (plus, minus) = (objective_after(step), objective_after(-2.0 * step));
+        shift(&mut decoder, index, &direction, step);
         let got = (plus - minus) / (2.0 * f64::from(step));
         let tolerance = 0.02 * norm + 2e-2;
         assert!((got - want).abs() < tolerance, "{name}: {label}: slope {got}, gradient {want}, norm {norm}");

@@ -8,7 +8,7 @@ use wane_kernels::ops::cross_entropy::{self, LossGrads};
 use wane_kernels::ops::decay_scan::ScanDims;
 use wane_kernels::ops::embedding;
 use wane_kernels::ops::rms_norm::rms_norm;
-use wane_kernels::{DType, Device, Tensor};
+use wane_kernels::{DType, Tensor};
 
 use super::Decoder;
 use super::block::{Attending, Saved};
@@ -213,12 +213,5 @@ impl Decoder {
         }
         let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         Ok(Tensor::from_i32(&ids, &[ids.len()], &self.device)?)
-    }
-}
-
-impl Decoder {
-    /// Where the model computes; the default for new batches.
-    pub fn batch_device(&self) -> &Device {
-        &self.device
     }
 }
