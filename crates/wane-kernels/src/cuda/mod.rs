@@ -27,6 +27,9 @@
 //!   that reads it. Nothing waits for the host except downloads and [`CudaDevice::synchronize`].
 //! - `WANE_CUDA_SYNC=1` waits after each launch, so that an error names its kernel. Debug builds
 //!   fill fresh memory with NaN bit patterns.
+//! - `WANE_CUDA_ATTENTION=hopper` lets causal attention with heads of 64 or 128 run on the sm_90a kernels
+//!   (`ops/attention/hopper.rs`) on an H100 or H200. They have passed an emulator, not yet a GPU, so
+//!   the default is `portable`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -43,6 +46,7 @@ pub(crate) mod gemm;
 mod kernels;
 mod libraries;
 mod staging;
+pub(crate) mod tensor_map;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +80,7 @@ pub struct CudaDevice {
     staging: Mutex<staging::Staging>,
     registry: RwLock<kernels::Registry>,
     gemm: Mutex<gemm::Plans>,
+    tensor_maps: Mutex<tensor_map::TensorMaps>,
 }
 
 /// Maps a driver error to ours.
@@ -138,6 +143,7 @@ impl CudaDevice {
             staging: Mutex::new(staging::Staging::new()?),
             registry: RwLock::default(),
             gemm: Mutex::default(),
+            tensor_maps: Mutex::default(),
             context,
         })
     }
