@@ -5,8 +5,8 @@ use wane_kernels::ops::columns::contiguous;
 use wane_kernels::ops::decay_scan::ScanDims;
 use wane_kernels::ops::embedding;
 
-use super::Decoder;
-use super::block::Attending;
+use super::block::{Attending, Whole};
+use super::{Decoder, Isolation};
 use crate::{Error, Result};
 
 impl Decoder {
@@ -26,10 +26,12 @@ impl Decoder {
             self.weight(self.embedding),
             self.activation_dtype(),
         )?;
+        let isolation = Isolation::default();
         let mut gates = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
             let mut saved = None;
-            let mut attending = Attending::Whole { dims, pattern: Pattern::Causal };
+            let mut attending =
+                Attending::Whole(Whole { dims, pattern: Pattern::Causal, isolation: &isolation });
             x = self.block_forward(layer, &x, &positions, &mut attending, Some(&mut saved))?;
             let saved = saved.ok_or_else(|| Error::Invalid("a block kept nothing".into()))?;
             let columns = &self.layers[layer].columns;

@@ -10,12 +10,15 @@
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
+mod documents;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
 use crate::{DType, Device, Error, Result, Tensor};
+
+pub use documents::{attention_documents, backward_documents};
 
 /// Which earlier positions a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
