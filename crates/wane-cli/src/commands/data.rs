@@ -125,18 +125,18 @@ fn rate(config: &RunConfig, seconds: Duration, threads: Option<usize>) -> anyhow
     for (stage, first) in [("first stage", 0), ("last stage", steps - 1)] {
         let (done, documents) = (AtomicU64::new(0), AtomicU64::new(0));
         let start = Instant::now();
+        let work = |thread: usize| -> wane_train::Result<()> {
+            // Always the same step, other rows: the stage stays, the samples differ.
+            let mut row = thread * batch;
+            while start.elapsed() < seconds {
+                let rows = mixture.batch(first, row..row + batch)?;
+                documents.fetch_add(rows.documents().len() as u64, Ordering::Relaxed);
+                done.fetch_add(rows.ids.len() as u64, Ordering::Relaxed);
+                row += threads * batch;
+            }
+            Ok(())
+        };
         let failed = std::thread::scope(|scope| {
-            let work = |thread: usize| -> wane_train::Result<()> {
-                // Always the same step, other rows: the stage stays, the samples differ.
-                let mut row = thread * batch;
-                while start.elapsed() < seconds {
-                    let rows = mixture.batch(first, row..row + batch)?;
-                    documents.fetch_add(rows.documents().len() as u64, Ordering::Relaxed);
-                    done.fetch_add(rows.ids.len() as u64, Ordering::Relaxed);
-                    row += threads * batch;
-                }
-                Ok(())
-            };
             let work = &work;
             let handles: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
             handles.into_iter().find_map(|handle| handle.join().ok()?.err())

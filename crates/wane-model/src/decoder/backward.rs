@@ -124,7 +124,7 @@ impl Decoder {
         }
         let dffn_input = sum(dffn_input.take(), None)?;
         if pre {
-            self.norm_backward(&dffn_input, (&middle).into(), indices.ffn_norm, Some(&dout), gradients)?
+            self.norm_backward(&dffn_input, (&middle).into(), indices.ffn_norm, Some(&dout), gradients)
         } else {
             Ok(add(&dout, &dffn_input)?)
         }
