@@ -5,11 +5,12 @@ use wane_model::decoder::MemoryTrace;
 use super::record::{HeadMemory, MemoryRecord, VERSION};
 use super::*;
 use crate::hits::align::Step;
-use crate::hits::run::tests::{MEMORY, decoder, tokenizer};
+use crate::hits::run::tests::{MEMORY, NO_FILES, decoder, tokenizer};
 use crate::ruler::haystack::Haystack;
 use crate::ruler::prompt::PromptForm;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::tasks::select;
+use crate::ruler::template::ModelTemplate;
 use crate::ruler::words::WordList;
 
 /// Two heads of one channel: gates 1/2 and 0 everywhere; keys count up from 1, values are 1.
@@ -181,7 +182,10 @@ fn job(haystack: &Haystack) -> Job<'_> {
         seed: 42,
         words: WordList::V3_0_1,
         haystack,
+        files: &NO_FILES,
+        data: None,
         form: PromptForm::Input,
+        template: ModelTemplate::base(),
         max_new_tokens: None,
         batch: 1,
         kv_dtype: None,

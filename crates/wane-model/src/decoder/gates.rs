@@ -6,8 +6,8 @@ use wane_kernels::ops::columns::contiguous;
 use wane_kernels::ops::decay_scan::ScanDims;
 use wane_kernels::ops::embedding;
 
-use super::Decoder;
-use super::block::Attending;
+use super::block::{Attending, Whole};
+use super::{Decoder, Isolation};
 use crate::{Error, Result};
 
 /// One layer's memory on one sequence; everything [tokens, kv_heads * head_dim] on the host, before RoPE.
@@ -47,9 +47,11 @@ impl Decoder {
             self.activation_dtype(),
         )?;
         let width = self.config.kv_width();
+        let isolation = Isolation::default();
         for layer in 0..self.layers.len() {
             let mut saved = None;
-            let mut attending = Attending::Whole { dims, pattern: Pattern::Causal };
+            let mut attending =
+                Attending::Whole(Whole { dims, pattern: Pattern::Causal, isolation: &isolation });
             x = self.block_forward(layer, &x, &positions, &mut attending, Some(&mut saved))?;
             let kept_nothing = || Error::Invalid("a block kept nothing".into());
             let saved = saved.ok_or_else(kept_nothing)?;

@@ -1,13 +1,15 @@
 //! The decoder against itself: gradients against finite differences, steps against the whole,
 //! recomputation against keeping, for every choice that a family makes.
 
+use std::sync::Arc;
+
 use wane_attention::{DecodeBatch, Plan, SequenceCache};
 use wane_kernels::ops::attention::Pattern;
 use wane_kernels::testing::{assert_close, noise};
-use wane_kernels::{Device, Tensor};
+use wane_kernels::{Device, Documents, Tensor};
 
 use super::initialize::{GateBias, Initialization, ResidualScale};
-use super::{Batch, CacheOptions, Decoder, Gradients, Keep, TrainOptions};
+use super::{Batch, CacheOptions, Decoder, Gradients, Isolation, Keep, TrainOptions};
 use crate::config::{
     Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
     QkNorm,
@@ -75,6 +77,7 @@ fn batch(sequences: usize, tokens: usize) -> Batch {
         weights: Tensor::from_f32(&weights, &[rows], &Device::Cpu).unwrap(),
         batch: sequences,
         tokens,
+        isolation: Isolation::default(),
     }
 }
 
@@ -214,4 +217,59 @@ fn spread_gates_cover_the_half_lives() {
     assert!((half_lives[4] - 1.0).abs() < 1e-3 && (half_lives[15] - 64.0).abs() < 0.1, "{half_lives:?}");
     assert!(half_lives[4..].is_sorted(), "{half_lives:?}");
     assert_eq!(spread.value(3, 32), spread.value(19, 32));
+}
+
+/// Documents of two packed sequences of 11 tokens.
+const PACKED: [usize; 5] = [4, 6, 1, 3, 8];
+
+#[test]
+fn packed_masked_and_reset_documents_are_separate_sequences() {
+    let config = memory();
+    let decoder = random(&config);
+    let mut packed = batch(2, 11);
+    let documents = Some(Arc::new(Documents::new(PACKED)));
+    packed.isolation = Isolation { attention: documents.clone(), memory: documents };
+    for pattern in [Pattern::Causal, Pattern::Dilated { dilation: Some(3), window: 1, initial: 1 }] {
+        let losses = decoder.losses(&packed, pattern).unwrap().f32s().to_vec();
+        let options = |keep| TrainOptions { pattern, keep, scale: 1.0 };
+        let mut gradients = Gradients::zeros(&decoder).unwrap();
+        let trained =
+            decoder.loss_and_gradients(&packed, &options(Keep::Everything), &mut gradients).unwrap();
+        assert_close("losses", trained.f32s(), &losses, 1e-6);
+        let mut recomputed = Gradients::zeros(&decoder).unwrap();
+        decoder.loss_and_gradients(&packed, &options(Keep::BlockInputs), &mut recomputed).unwrap();
+        // Each document alone.
+        let mut apart = Gradients::zeros(&decoder).unwrap();
+        let mut start = 0;
+        for length in PACKED {
+            let part = |x: &Tensor| x.slice(start, start + length).unwrap();
+            let alone = Batch {
+                ids: part(&packed.ids),
+                targets: part(&packed.targets),
+                weights: part(&packed.weights),
+                batch: 1,
+                tokens: length,
+                isolation: Isolation::default(),
+            };
+            let got = decoder.loss_and_gradients(&alone, &options(Keep::Everything), &mut apart).unwrap();
+            for (a, b) in got.f32s().iter().zip(&losses[start..]) {
+                assert!((a - b).abs() < 1e-6, "{pattern:?}: {a} {b}");
+            }
+            start += length;
+        }
+        for (i, (whole, alone)) in gradients.tensors().iter().zip(apart.tensors()).enumerate() {
+            assert_close(&decoder.parameters()[i].name, whole.f32s(), alone.f32s(), 1e-5);
+            assert_eq!(whole.f32s(), recomputed.tensors()[i].f32s(), "recomputation");
+        }
+    }
+    // Either option alone changes the losses, and neither does for one document a sequence.
+    let plain = decoder.losses(&batch(2, 11), Pattern::Causal).unwrap().f32s().to_vec();
+    let Isolation { attention, memory } = packed.isolation.clone();
+    for isolation in [Isolation { attention, memory: None }, Isolation { attention: None, memory }] {
+        packed.isolation = isolation;
+        assert_ne!(decoder.losses(&packed, Pattern::Causal).unwrap().f32s(), plain);
+    }
+    let whole = Some(Arc::new(Documents::new([11, 11])));
+    packed.isolation = Isolation { attention: whole.clone(), memory: whole };
+    assert_eq!(decoder.losses(&packed, Pattern::Causal).unwrap().f32s(), plain);
 }

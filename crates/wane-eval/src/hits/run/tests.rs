@@ -14,10 +14,12 @@ use wane_model::decoder::initialize::{GateBias, Initialization, ResidualScale};
 
 use super::super::record::cells;
 use super::*;
+use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::prompt::PromptForm;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::tasks::select;
+use crate::ruler::template::ModelTemplate;
 use crate::ruler::words::WordList;
 use crate::runner::store::Existing;
 
@@ -63,6 +65,9 @@ pub(crate) fn tokenizer() -> Arc<Tokenizer> {
 
 pub(crate) const MEMORY: MemoryConfig = MemoryConfig { gate_bias: true, state_dtype: MemoryStateDtype::F32 };
 
+/// What needle tasks need of the user's files.
+pub(crate) static NO_FILES: Files = Files { squad: None, hotpotqa: None, english_words: None };
+
 /// Cells of a run, added up.
 fn run(
     folder: &Path,
@@ -81,7 +86,10 @@ fn run(
         seed: 42,
         words: WordList::V3_0_1,
         haystack: &haystack,
+        files: &NO_FILES,
+        data: None,
         form: PromptForm::Input,
+        template: ModelTemplate::base(),
         max_new_tokens: None,
         batch,
         kv_dtype: None,
