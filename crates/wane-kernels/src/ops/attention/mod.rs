@@ -10,6 +10,7 @@
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
+mod documents;
 mod hopper;
 #[cfg(test)]
 mod reference;
@@ -19,6 +20,8 @@ mod tests;
 pub use cuda::Variant as CudaVariant;
 
 use crate::{DType, Device, Error, Result, Tensor};
+
+pub use documents::{attention_documents, backward_documents};
 
 /// Which earlier positions a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

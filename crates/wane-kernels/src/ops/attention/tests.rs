@@ -214,3 +214,50 @@ fn wrong_shapes_are_errors() {
         attention(&q, &k, &v, bad).expect_err("a shape error");
     }
 }
+
+/// Lengths that cut two sequences of 83 rows into documents, and the first position of each row's document.
+const PACKED: [&[usize]; 2] = [&[1, 20, 20, 5, 37], &[70, 13]];
+
+fn packed() -> (crate::Documents, Vec<usize>) {
+    let mut starts = Vec::new();
+    for lengths in PACKED {
+        let mut start = 0;
+        for &length in lengths {
+            starts.extend(std::iter::repeat_n(start, length));
+            start += length;
+        }
+    }
+    (crate::Documents::new(PACKED.concat()), starts)
+}
+
+#[test]
+fn documents_are_kept_apart() {
+    let tolerance = tolerance(&device(), TOLERANCE_F32, TOLERANCE_BF16);
+    let (documents, starts) = packed();
+    for pattern in PATTERNS {
+        let dims = AttentionDims { batch: 2, heads: 4, pattern, ..dims(83, 83, 32) };
+        let Inputs { q, k, v, doutput } = inputs(dims);
+        let host = [host(&q), host(&k), host(&v)];
+        let host = [&host[0][..], &host[1][..], &host[2][..]];
+        let (want, _) = reference::attention_from(host, dims, Some(&starts));
+        let attended = attention_documents(&q, &k, &v, dims, &documents).expect("attention");
+        let name = format!("{pattern:?}");
+        assert_close(&name, &attended.output.to_f32_vec().expect("floats"), &narrow(&want), tolerance);
+        let doutput_host = doutput.to_f32_vec().expect("floats");
+        let (dq, dk, dv) = reference::backward_from(&doutput_host, host, dims, Some(&starts));
+        let saved = AttentionSaved { q: &q, k: &k, v: &v, attended: &attended };
+        let grads = backward_documents(&doutput, saved, dims, &documents).expect("backward");
+        for (part, got, want) in [("dq", &grads.dq, dq), ("dk", &grads.dk, dk), ("dv", &grads.dv, dv)] {
+            let got = got.to_f32_vec().expect("floats");
+            assert_close(&format!("{part} of {name}"), &got, &narrow(&want), 2.0 * tolerance);
+        }
+    }
+}
+
+#[test]
+fn documents_that_do_not_cover_the_rows_are_an_error() {
+    let dims = dims(10, 10, 32);
+    let Inputs { q, k, v, .. } = inputs(dims);
+    let error = attention_documents(&q, &k, &v, dims, &crate::Documents::new([4, 5])).expect_err("9 rows");
+    assert!(error.to_string().contains("documents of 10 rows"), "{error}");
+}
