@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use wane_attention::Plan;
 use wane_eval::ruler::data::DataSet;
 use wane_eval::ruler::prompt::PromptForm;
-use wane_eval::ruler::tasks;
 use wane_eval::ruler::template::ModelTemplate;
-use wane_eval::ruler::words::WordList;
 use wane_eval::runner::record::Record;
 use wane_eval::runner::store::{Existing, Store};
 use wane_eval::runner::{End, Job, Observer, Subject, evaluate};
@@ -22,8 +20,8 @@ use wane_model::decoder::Decoder;
 use wane_model::{ChatTemplate, Checkpoint, Tokenizer, checkpoint};
 
 use super::interrupt::stop_on_ctrl_c;
-use super::ruler::{named_template, word_list};
-use super::ruler_files::FileArgs;
+use super::ruler::named_template;
+use super::samples::SampleArgs;
 use super::shared::{PlaceArgs, out, outln, parse_plan, scorer};
 
 /// Arguments.
@@ -62,44 +60,11 @@ pub(crate) struct Args {
     measure: MeasureArgs,
 }
 
-/// Which form prompts have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FormArg {
-    /// The prompt alone, as in the paper
-    Input,
-    /// With the beginning of the answer, as RULER's protocol
-    Prefix,
-    /// In a model template, the beginning of the answer behind the assistant's header
-    Chat,
-}
-
-impl From<FormArg> for PromptForm {
-    fn from(form: FormArg) -> Self {
-        match form {
-            FormArg::Input => Self::Input,
-            FormArg::Prefix => Self::Prefix,
-            FormArg::Chat => Self::Chat,
-        }
-    }
-}
-
 /// What `eval` and `compare` share.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct MeasureArgs {
-    /// Tasks, separated by commas; `niah` (the default) for the eight needle tasks
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) tasks: Vec<String>,
-    /// Seed of the samples
-    #[arg(long, default_value_t = 42)]
-    pub(crate) seed: u64,
-    /// Version of the wonderwords lists: 2.2.0 or 3.0.1
-    #[arg(long, default_value = "3.0.1", value_parser = word_list)]
-    pub(crate) wordlist: WordList,
     #[command(flatten)]
-    pub(crate) files: FileArgs,
-    /// Form of the prompts
-    #[arg(long, value_enum, default_value = "prefix")]
-    pub(crate) prompt_form: FormArg,
+    pub(crate) samples: SampleArgs,
     /// Template of the form `chat`: `own` (the model's) or one of NVIDIA's (meta-llama3, vicuna-chat, ...)
     #[arg(long, default_value = "own", value_name = "NAME")]
     pub(crate) template: String,
@@ -112,8 +77,6 @@ pub(crate) struct MeasureArgs {
     /// Samples decoded together; 4 by default on the CPU, 32 on CUDA
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
-    #[command(flatten)]
-    pub(crate) place: PlaceArgs,
 }
 
 /// One model to measure.
@@ -124,6 +87,18 @@ pub(crate) struct Loaded {
     pub(crate) decoder: Decoder,
     pub(crate) tokenizer: Arc<Tokenizer>,
     chat_template: Option<ChatTemplate>,
+}
+
+impl Loaded {
+    /// The model as the measurements see it.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            name: self.name.clone(),
+            hash: self.hash.clone(),
+            decoder: &self.decoder,
+            tokenizer: self.tokenizer.clone(),
+        }
+    }
 }
 
 /// Reads a model.
@@ -171,33 +146,17 @@ impl Measurement<'_> {
     /// Runs what the folder lacks; the records are those of the folder.
     pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Vec<Record>> {
         let args = self.args;
-        let (haystack, files) = (args.files.haystack()?, args.files.files()?);
-        let form = PromptForm::from(args.prompt_form);
-        let data = self.data.as_ref().map(|(data, _)| data);
-        let chosen = match data {
-            Some(data) => data.tasks(),
-            None if args.tasks.is_empty() => tasks::select(&["niah"])?,
-            None => tasks::select(&args.tasks)?,
-        };
+        let material = args.samples.material()?;
         let mut job = Job {
-            methods: self.methods.clone(),
-            tasks: chosen,
-            context: self.context,
-            samples: self.samples,
-            seed: args.seed,
-            words: args.wordlist,
-            haystack: &haystack,
-            files: &files,
-            data,
-            form,
-            template: ModelTemplate::base(),
             max_new_tokens: args.max_new_tokens,
-            batch: args.batch.unwrap_or(if args.place.device == "cpu" { 4 } else { 32 }),
-            kv_dtype: args.place.kv_dtype()?,
+            ..args.samples.job(self.methods.clone(), [self.context, self.samples], args.batch, &material)?
         };
-        anyhow::ensure!(job.samples > 0, "--samples must be at least 1");
+        let form = job.form;
         if form == PromptForm::Chat {
             job.template = self.template()?;
+        }
+        if let Some((data, _)) = &self.data {
+            (job.tasks, job.data) = (data.tasks(), Some(data));
         }
         let mut store = Store::open(out, &job.settings(), existing)?;
         if store.repaired() > 0 {
@@ -209,7 +168,7 @@ impl Measurement<'_> {
         }
         let stop = stop_on_ctrl_c("finishing what is being decoded")?;
         for (path, name) in &self.models {
-            let loaded = load(&args.place, path, name.clone())?;
+            let loaded = load(&args.samples.place, path, name.clone())?;
             if let Some((data, AnyTokenizer::Refuse)) = &self.data {
                 data.check_lengths(&loaded.tokenizer)?;
             }
@@ -221,12 +180,7 @@ impl Measurement<'_> {
                     path.display()
                 );
             }
-            let subject = Subject {
-                name: loaded.name,
-                hash: loaded.hash,
-                decoder: &loaded.decoder,
-                tokenizer: loaded.tokenizer,
-            };
+            let subject = loaded.subject();
             let mut progress = Progress { stop: Arc::clone(&stop), ..Progress::default() };
             let end = evaluate(&subject, &job, &mut store, &mut progress)?;
             progress.bar.finish_and_clear();
@@ -257,7 +211,7 @@ impl Measurement<'_> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let any = if args.any_tokenizer { AnyTokenizer::Accept } else { AnyTokenizer::Refuse };
     let data = match &args.data {
-        Some(folder) => Some((DataSet::open(folder, &args.measure.tasks)?, any)),
+        Some(folder) => Some((DataSet::open(folder, &args.measure.samples.tasks)?, any)),
         None => None,
     };
     let most = data.as_ref().map(|(data, _)| data.most_samples());

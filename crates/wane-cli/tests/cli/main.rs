@@ -3,7 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod arguments;
+mod compare;
 mod eval;
+mod hub;
+mod model_files;
+mod outputs;
 mod ruler;
 
 use std::collections::BTreeMap;

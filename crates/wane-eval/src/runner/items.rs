@@ -31,19 +31,29 @@ impl Item {
     }
 }
 
+/// Numbers an example for random selectors.
+pub(crate) fn sequence(task: &TaskEntry, sample: usize) -> u32 {
+    let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
+    (place as u32) << 20 | sample as u32
+}
+
+/// The samples of every task, generated or taken over.
+pub(crate) fn samples(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sample>>> {
+    match job.data {
+        Some(data) => job.tasks.iter().map(|task| given(data, task, job)).collect(),
+        None => generate(subject, job),
+    }
+}
+
 /// Generates or takes over the samples of every task and encodes their prompts.
 pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
-    let by_task = match job.data {
-        Some(data) => job.tasks.iter().map(|task| given(data, task, job)).collect::<Result<Vec<_>>>()?,
-        None => generate(subject, job)?,
-    };
+    let by_task = samples(subject, job)?;
     let limit = subject.decoder.config().max_position_embeddings;
     let mut items = Vec::with_capacity(job.tasks.len() * job.samples);
     for sample in 0..job.samples {
         for (task, samples) in job.tasks.iter().zip(&by_task) {
             let Some(made) = samples.get(sample) else { continue };
             let ids = prompt::encode(&subject.tokenizer, &job.template, &job.form.prompt(made))?;
-            let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
             let most = job.max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
             if let Some(data) = job.data {
                 fits(data, task, sample, made, ids.len(), most, job.context)?;
@@ -51,7 +61,7 @@ pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
             items.push(Item {
                 task,
                 sample,
-                sequence: (place as u32) << 20 | sample as u32,
+                sequence: sequence(task, sample),
                 max_new_tokens: most.min(limit.saturating_sub(ids.len())),
                 references: made.outputs.clone(),
                 ids,

@@ -11,7 +11,7 @@ pub mod record;
 pub mod store;
 
 mod decode;
-mod items;
+pub(crate) mod items;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -157,6 +157,7 @@ pub fn evaluate(
             "nothing to run: expected at least one sample, one task and one method".into(),
         ));
     }
+    store.check_model(&subject.name, &subject.hash)?;
     let mut methods: Vec<Plan> = Vec::new();
     for method in &job.methods {
         let plan = method.resolve(job.context).map_err(model)?;

@@ -38,6 +38,23 @@ pub struct Settings {
     pub max_new_tokens: Option<usize>,
 }
 
+impl Settings {
+    /// One sentence for every setting that differs.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let object = |settings: &Self| match serde_json::to_value(settings) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        };
+        let (ours, theirs) = (object(self), object(other));
+        let absent = serde_json::Value::Null;
+        ours.iter()
+            .map(|(name, value)| (name, value, theirs.get(name).unwrap_or(&absent)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(name, ours, theirs)| format!("{name} is {ours} there and {theirs} here"))
+            .collect()
+    }
+}
+
 /// Whether a folder may hold records already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -99,8 +116,9 @@ impl Store {
             })?;
             if old != *settings {
                 return Err(Error::Invalid(format!(
-                    "{} belongs to another run: it has {old:?}, this run {settings:?}; choose another --out",
-                    folder.display()
+                    "{} holds the records of another run ({}): choose another --out, or the same settings",
+                    folder.display(),
+                    old.differences(settings).join("; ")
                 )));
             }
         }
@@ -121,6 +139,20 @@ impl Store {
     /// Whether an example is there.
     pub fn contains(&self, key: &Key) -> bool {
         self.keys.contains(key)
+    }
+
+    /// Refuses a model whose name the records give to another one: tables go by names.
+    ///
+    /// # Errors
+    /// There are such records.
+    pub fn check_model(&self, name: &str, hash: &str) -> Result<()> {
+        match self.records.iter().any(|record| record.model == name && record.model_hash != hash) {
+            true => Err(Error::Invalid(format!(
+                "{} holds records of another model that was called {name} too (its weights differ): choose another --out",
+                self.path.display()
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Appends a record; it is in the file when this returns.

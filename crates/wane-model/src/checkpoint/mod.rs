@@ -2,7 +2,7 @@
 //!
 //! | source | reader |
 //! |---|---|
-//! | Hugging Face directory, or hub id in the local cache | `directory.rs`, `hub.rs` |
+//! | Hugging Face directory, or hub id (cached, or fetched by `hf`) | `directory.rs`, `hub.rs` |
 //! | `.gguf` | `gguf/` |
 //! | official RAT+ `.pth` | `pth/` |
 //!
@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 use wane_kernels::Weight;
 
 pub(crate) use hub::find_directory;
-pub use save::{SaveDtype, save};
+pub use save::{SaveDtype, save, write_atomically};
 
 use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;
@@ -52,8 +52,8 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
-/// Opens a model: a directory, a `.gguf` or `.pth` file, or a hub id whose files are in the local
-/// Hugging Face cache.
+/// Opens a model: a directory, a `.gguf` or `.pth` file, or a hub id whose files are in the
+/// Hugging Face cache or can be brought there by the user's `hf`.
 ///
 /// # Errors
 /// Nothing is there; the files are damaged, incomplete or of an unknown kind; a weight is not finite.

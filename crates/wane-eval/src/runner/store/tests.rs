@@ -84,7 +84,11 @@ fn other_settings_and_broken_lines_are_refused() {
     store.append(record("m", "dense", 0, 1.0)).unwrap();
     let other = Settings { context: 1024, ..settings() };
     let error = Store::open(dir.path(), &other, Existing::Resume).unwrap_err().to_string();
-    assert!(error.contains("belongs to another run"), "{error}");
+    assert!(error.contains("another run (context is 512 there and 1024 here): choose"), "{error}");
+    store.check_model("m", "hash of m").unwrap();
+    store.check_model("n", "hash of n").unwrap();
+    let error = store.check_model("m", "hash of n").unwrap_err().to_string();
+    assert!(error.contains("another model that was called m too"), "{error}");
     std::fs::write(store.path(), "{}\n").unwrap();
     let error = Store::open(dir.path(), &settings(), Existing::Resume).unwrap_err().to_string();
     assert!(error.contains("records.jsonl, line 1: expected a record"), "{error}");
