@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ruler::Metric;
 use crate::ruler::prompt::PromptForm;
 
 /// The version of the format.
@@ -100,8 +101,10 @@ impl Record {
         (self.model_hash.clone(), self.method.clone(), self.task.clone(), self.sample)
     }
 
-    /// The score under a metric, 0 to 1.
+    /// The score under a metric, 0 to 1: as recorded, or from prediction and answers if the record has another
+    /// metric's only.
     pub fn score(&self, metric: &str) -> f64 {
-        self.scores.get(metric).copied().unwrap_or(0.0)
+        let scored = || Metric::parse(metric).map(|m| m.score(&self.prediction, &self.references));
+        self.scores.get(metric).copied().or_else(scored).unwrap_or(0.0)
     }
 }

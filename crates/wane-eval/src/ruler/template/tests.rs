@@ -1,6 +1,8 @@
 //! NVIDIA's generator under model templates, byte for byte (fixtures/ruler/templates, made by
 //! reference/ruler_templates.py with the tokenizer of models/attention), and transformers' chat template.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use wane_model::{ChatTemplate, Tokenizer};
@@ -8,6 +10,7 @@ use wane_model::{ChatTemplate, Tokenizer};
 use super::*;
 use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
+use crate::ruler::qa::Questions;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::size::Search;
 use crate::ruler::words::WordList;
@@ -39,10 +42,34 @@ fn chat_is_what_transformers_renders() {
     assert!(smollm2().name().starts_with("own@"));
 }
 
-#[test]
-fn samples_in_templates_are_nvidias() {
+/// What a run of NVIDIA's script in a template gives here, as the lines of its file.
+fn made(task: &str, name: &str, context: usize) -> String {
     let tokenizer = Arc::new(Tokenizer::open(TOKENIZER).unwrap());
     let haystack = Haystack::from_text("essay", &essay(), Splitter::Simple).unwrap();
+    let base = name.strip_suffix("-reserved").unwrap_or(name);
+    let mut template = if base == "own" { smollm2() } else { ModelTemplate::named(base).unwrap() };
+    if base != name {
+        template = template.reserved(&*tokenizer).unwrap();
+        assert!(template.reserved_tokens() > 0 && template.before().is_empty());
+    }
+    let squad = Path::new(FOLDER).join("../squad.json");
+    let mut request = Request {
+        context,
+        samples: 3,
+        seed: 42,
+        words: WordList::V3_0_1,
+        search: Search::Binary,
+        haystack: &haystack,
+        files: &Files { squad: Some(Questions::squad(&squad).unwrap()), ..Files::default() },
+        template: &template,
+        pieces: &mut pieces_for(tokenizer, &haystack, &template).unwrap(),
+    };
+    let made = request.collect(tasks::select(&[task]).unwrap()[0]).unwrap();
+    made.iter().map(|s| jsonl::line(s).unwrap()).collect()
+}
+
+#[test]
+fn needle_samples_in_templates_are_nvidias() {
     for (task, name, context) in [
         ("niah_single_1", "vicuna-chat", 512),
         ("niah_multikey_2", "meta-llama3", 512),
@@ -52,29 +79,28 @@ fn samples_in_templates_are_nvidias() {
         ("niah_multikey_2", "vicuna-chat-reserved", 512),
         ("niah_single_1", "own-reserved", 512),
     ] {
-        let base = name.strip_suffix("-reserved").unwrap_or(name);
-        let mut template = if base == "own" { smollm2() } else { ModelTemplate::named(base).unwrap() };
-        if base != name {
-            template = template.reserved(&*tokenizer).unwrap();
-            assert!(template.reserved_tokens() > 0 && template.before().is_empty());
-        }
-        let mut pieces = pieces_for(tokenizer.clone(), &haystack, &template).unwrap();
-        let mut request = Request {
-            context,
-            samples: 3,
-            seed: 42,
-            words: WordList::V3_0_1,
-            search: Search::Binary,
-            haystack: &haystack,
-            files: &Files::default(),
-            template: &template,
-            pieces: &mut pieces,
-        };
-        let made = request.collect(tasks::select(&[task]).unwrap()[0]).unwrap();
-        let made: String = made.iter().map(|s| jsonl::line(s).unwrap()).collect();
+        let made = made(task, name, context);
         let expected = std::fs::read_to_string(format!("{FOLDER}/{task}-{name}.jsonl")).unwrap();
         assert!(made == expected, "{task} in {name} differs from NVIDIA's file:\n{made}\n{expected}");
     }
+}
+
+#[test]
+fn other_samples_in_templates_are_nvidias() {
+    let hashes = std::fs::read_to_string(format!("{FOLDER}/hashes.json")).unwrap();
+    let hashes: BTreeMap<String, String> = serde_json::from_str(&hashes).unwrap();
+    let runs = [
+        ("vt", "vicuna-chat", 2048),
+        ("vt", "own-reserved", 2048),
+        ("cwe", "lwm-chat", 2048),
+        ("fwe", "own", 1024),
+        ("fwe", "vicuna-chat-reserved", 1024),
+        ("qa_1", "own", 4096),
+    ];
+    let found = runs.map(|(task, name, context)| {
+        (format!("{task}-{name}-{context}"), sha256_hex(made(task, name, context).as_bytes()))
+    });
+    assert_eq!(BTreeMap::from(found), hashes);
 }
 
 #[test]

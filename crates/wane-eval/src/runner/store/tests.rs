@@ -103,3 +103,11 @@ fn examples_that_are_there_twice_are_an_error() {
     let error = Store::open(dir.path(), &settings(), Existing::Resume).unwrap_err().to_string();
     assert!(error.contains("line 2: sample 0 of niah_single_1 under dense was in line 1 already"), "{error}");
 }
+
+#[test]
+fn a_score_that_was_not_recorded_is_computed() {
+    let mut made = record("m", "dense", 0, 0.25);
+    assert_eq!((made.score("string_match_all"), made.score("string_match_part"), made.score("best")), (0.25, 1.0, 0.0));
+    made.references.push("2".into());
+    assert_eq!(made.score("string_match_mean"), 0.5);
+}
