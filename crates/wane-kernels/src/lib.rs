@@ -10,6 +10,7 @@ pub mod device;
 pub mod error;
 pub mod kv;
 pub mod ops;
+pub mod probe;
 pub mod tensor;
 pub mod weight;
 
@@ -18,7 +19,7 @@ mod cpu;
 #[doc(hidden)]
 pub mod testing;
 
-pub use cpu::CpuBuffer;
+pub use cpu::{CpuBuffer, on_worker};
 pub use device::Device;
 pub use error::{Error, Result};
 pub use kv::{KvView, Page, PagePool, Selection};

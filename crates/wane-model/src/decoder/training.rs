@@ -101,6 +101,15 @@ impl Decoder {
         options: &TrainOptions,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
+        self.on_worker(|| self.forward_and_backward(batch, options, gradients))
+    }
+
+    fn forward_and_backward(
+        &self,
+        batch: &Batch,
+        options: &TrainOptions,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
         let (dims, positions) = self.check(batch)?;
         let mut x = embedding::embedding(&batch.ids, self.weight(self.embedding), self.activation_dtype())?;
         let mut kept: Vec<(Option<Tensor>, Option<Saved>)> = Vec::with_capacity(self.layers.len());
