@@ -55,6 +55,9 @@ enum Command {
     Logits(commands::logits::Args),
     /// What a method selects on given token ids
     Trace(commands::trace::Args),
+    /// How long the main computations take on this machine, beside their floors
+    #[command(subcommand)]
+    Bench(commands::bench::BenchCommand),
     /// List the sparse methods and their keys
     Methods(commands::methods::Args),
     /// The benchmark's tasks
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Convert(args) => commands::convert::run(&args),
         Command::Logits(args) => commands::logits::run(&args),
         Command::Trace(args) => commands::trace::run(&args),
+        Command::Bench(command) => commands::bench::run(&command),
         Command::Methods(args) => commands::methods::run(&args, &mut std::io::stdout().lock()),
         Command::Tasks => commands::tasks::run(),
         Command::Ruler(command) => commands::ruler::run(command),

@@ -11,6 +11,7 @@ pub mod documents;
 pub mod error;
 pub mod kv;
 pub mod ops;
+pub mod probe;
 pub mod tensor;
 pub mod weight;
 
@@ -19,7 +20,7 @@ mod cpu;
 #[doc(hidden)]
 pub mod testing;
 
-pub use cpu::CpuBuffer;
+pub use cpu::{CpuBuffer, on_worker};
 pub use device::Device;
 pub use documents::Documents;
 pub use error::{Error, Result};

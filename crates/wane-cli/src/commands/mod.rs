@@ -1,5 +1,6 @@
 //! One file per command: its arguments (`Args`) and what it does (`run`).
 
+pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod convert;
 pub(crate) mod data;

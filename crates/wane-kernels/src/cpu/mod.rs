@@ -11,3 +11,10 @@ pub use buffer::CpuBuffer;
 
 pub(crate) use isa::{Isa, multiversion};
 pub(crate) use rows::{Rows, RowsMut, float_values, for_chunks, rows_per_chunk};
+
+/// Runs `work` on a thread of the current pool, where operators share their work with the other
+/// threads at once instead of handing it over and waiting to be woken. On such a thread already, it
+/// is a plain call.
+pub fn on_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}

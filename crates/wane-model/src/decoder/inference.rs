@@ -100,6 +100,10 @@ impl Decoder {
     }
 
     fn prefill_chunk(&self, cache: &mut SequenceCache, ids: &[u32], chunk: Chunk) -> Result<Tensor> {
+        self.on_worker(|| self.chunk_hidden_states(cache, ids, chunk))
+    }
+
+    fn chunk_hidden_states(&self, cache: &mut SequenceCache, ids: &[u32], chunk: Chunk) -> Result<Tensor> {
         let start = cache.position();
         let positions: Vec<i32> = (start..start + ids.len()).map(|p| p as i32).collect();
         let positions = Tensor::from_i32(&positions, &[ids.len()], &self.device)?;
@@ -118,7 +122,7 @@ impl Decoder {
     /// # Errors
     /// Token counts that do not fit, a full context.
     pub fn decode(&self, batch: &mut DecodeBatch, tokens: &[u32]) -> Result<Tensor> {
-        self.decode_observed(batch, tokens, &mut |_| {})
+        self.on_worker(|| self.decode_observed(batch, tokens, &mut |_| {}))
     }
 
     /// As [`Self::decode`]; `observe` sees the batch after the last layer and before it advances, when
@@ -136,15 +140,27 @@ impl Decoder {
             return Err(Error::Invalid(format!("expected {} tokens, got {}", batch.len(), tokens.len())));
         }
         self.check_length(batch.host_positions().iter().max().map_or(0, |p| p + 1))?;
+        let x = self.on_worker(|| self.step_hidden_states(batch, tokens))?;
+        observe(batch);
+        batch.advance()?;
+        self.on_worker(|| self.head_logits(&x))
+    }
+
+    fn step_hidden_states(&self, batch: &mut DecodeBatch, tokens: &[u32]) -> Result<Tensor> {
         let positions = batch.positions()?;
         let ids = self.ids_tensor(tokens)?;
         let mut x = embedding::embedding(&ids, self.weight(self.embedding), self.activation_dtype())?;
         for layer in 0..self.layers.len() {
             x = self.block_forward(layer, &x, &positions, &mut Attending::Decode { batch }, None)?;
         }
-        observe(batch);
-        batch.advance()?;
-        self.head_logits(&x)
+        Ok(x)
+    }
+
+    /// Runs `work` on one of the threads that share the operators' work, if the model is on the CPU: an
+    /// operator that is called from outside must wake two threads and wait, one that is called from among
+    /// them does its part itself.
+    pub(super) fn on_worker<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        if self.device.is_cpu() { wane_kernels::on_worker(work) } else { work() }
     }
 
     /// Logits of every position of one sequence under dense attention, f32 [tokens, vocabulary] on

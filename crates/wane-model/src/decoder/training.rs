@@ -119,6 +119,15 @@ impl Decoder {
         options: &TrainOptions,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
+        self.on_worker(|| self.forward_and_backward(batch, options, gradients))
+    }
+
+    fn forward_and_backward(
+        &self,
+        batch: &Batch,
+        options: &TrainOptions,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
         let (dims, positions) = self.check(batch)?;
         let whole = Whole { dims, pattern: options.pattern, isolation: &batch.isolation };
         let mut x = embedding::embedding(&batch.ids, self.weight(self.embedding), self.activation_dtype())?;

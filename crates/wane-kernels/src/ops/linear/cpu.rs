@@ -6,6 +6,7 @@ use crate::{Cols, ColsMut, DType, Device, Result, Tensor, Weight};
 
 use super::few_rows::{FEW_ROWS, few_rows};
 use super::panel::for_panels;
+use super::tall;
 
 pub(super) fn linear_into(
     x: Cols<'_>,
@@ -46,8 +47,12 @@ pub(crate) fn product(x: Rows<'_>, weight: &Weight, out: &mut RowsMut<'_>, into:
         return Ok(());
     }
     for_panels(weight, |first, panel, rows| {
-        let panel = Matrix::new(panel, rows, weight.columns());
-        matmul(out.columns(first, rows), x.into(), panel.t(), into);
+        let out = out.columns(first, rows);
+        if tall::applies(Isa::current(), x.rows, rows) {
+            tall::product(x, panel, out, into);
+        } else {
+            matmul(out, x.into(), Matrix::new(panel, rows, weight.columns()).t(), into);
+        }
     })
 }
 

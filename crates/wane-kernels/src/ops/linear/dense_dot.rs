@@ -112,6 +112,8 @@ mod avx512 {
             let x: [__m512; N] =
                 std::array::from_fn(|i| unsafe { _mm512_maskz_loadu_ps(mask, xs[i].as_ptr().add(start)) });
             for (w, totals) in w.iter().zip(&mut totals) {
+                // The next tile's rows: the processor's own prefetching ends with each page of memory.
+                _mm_prefetch::<_MM_HINT_T0>(w.as_ptr().wrapping_add(start + TILE * w.len()).cast());
                 // SAFETY: as above.
                 let w = unsafe { load(w.as_ptr().add(start), mask) };
                 for (x, total) in x.iter().zip(totals) {

@@ -12,6 +12,7 @@ mod quant_dot;
 mod quant_dot_avx512;
 #[cfg(test)]
 mod reference;
+mod tall;
 #[cfg(test)]
 mod tests;
 

@@ -18,7 +18,7 @@ fn tolerance(device: &Device) -> f32 {
 }
 
 /// Decode (few rows) and prefill sizes, odd in every dimension.
-const SIZES: [Sizes; 9] = [
+const SIZES: [Sizes; 11] = [
     Sizes { n: 1, m: 1, k: 1 },
     Sizes { n: 1, m: 37, k: 40 },
     Sizes { n: 1, m: 130, k: 96 },
@@ -28,6 +28,9 @@ const SIZES: [Sizes; 9] = [
     Sizes { n: 63, m: 130, k: 96 },
     Sizes { n: 130, m: 63, k: 40 },
     Sizes { n: 17, m: 96, k: 300 },
+    // Packed panels: a last strip of four rows, a last panel of one vector, two visits to the output.
+    Sizes { n: 70, m: 144, k: 40 },
+    Sizes { n: 65, m: 80, k: 259 },
 ];
 
 fn weight_dtypes(device: &Device) -> Vec<DType> {

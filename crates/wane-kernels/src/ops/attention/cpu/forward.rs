@@ -7,7 +7,7 @@ use super::floats::Floats;
 use super::lanes::{Kernel, Lanes, launch};
 use super::pack::{HeadRows, Layout, Packed, TILE, pack_row, padded};
 use super::shared::Shared;
-use super::softmax::{KvTile, QueryRows, QueryState, STRIP, Strip, attend};
+use super::softmax::{KvTile, QueryRows, QueryState, STRIP, Strip, Strips};
 use super::source::Source;
 use crate::cpu::Isa;
 use crate::kv::Element;
@@ -167,7 +167,7 @@ impl Kernel for QueryTile<'_> {
         let Self { source, lane, rows, position, head_dim, scratch } = self;
         let width = padded(head_dim);
         let ranges: Vec<_> = (0..rows).map(|i| source.source.range(position + i)).collect();
-        let query_rows = scratch.rows();
+        let mut strips = Strips::new(scratch.rows());
         let (start, end) = (ranges[0].0, ranges[rows - 1].1);
         for tile in start / TILE..end.div_ceil(TILE) {
             let first = tile * TILE;
@@ -180,18 +180,26 @@ impl Kernel for QueryTile<'_> {
             // Both ends of the ranges grow, so the queries that see the tile are consecutive.
             let seen_from = ranges.partition_point(|range| range.1 <= first);
             let seen_to = ranges.partition_point(|range| range.0 < first + TILE);
+            let whole = ranges[rows - 1].0 <= first && ranges[0].1 >= first + TILE;
             for row in (seen_from..seen_to).step_by(STRIP) {
                 let len = STRIP.min(seen_to - row);
-                let range = |r: usize| ranges[(row + r).min(row + len - 1)];
-                let strip = Strip {
-                    index: std::array::from_fn(|r| row + r),
-                    from: std::array::from_fn(|r| range(r).0.saturating_sub(first).min(TILE)),
-                    to: std::array::from_fn(|r| range(r).1.saturating_sub(first).min(TILE)),
-                    len,
+                let index = std::array::from_fn(|r| row + r);
+                let strip = if whole {
+                    Strip { index, from: [0; STRIP], to: [TILE; STRIP], len }
+                } else {
+                    let range = |r: usize| ranges[(row + r).min(row + len - 1)];
+                    Strip {
+                        index,
+                        from: std::array::from_fn(|r| range(r).0.saturating_sub(first).min(TILE)),
+                        to: std::array::from_fn(|r| range(r).1.saturating_sub(first).min(TILE)),
+                        len,
+                    }
                 };
                 // SAFETY: the strip's rows are among the scratch rows, which this kernel owns.
-                unsafe { attend::<L>(&strip, query_rows, kv) };
+                unsafe { strips.attend::<L>(strip, kv) };
             }
         }
+        // SAFETY: as above.
+        unsafe { strips.finish::<L>() };
     }
 }

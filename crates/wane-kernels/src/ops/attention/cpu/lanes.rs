@@ -64,6 +64,8 @@ pub(crate) trait Lanes: Copy {
     /// The first `n <= 16` elements, then zeros.
     unsafe fn load_first_bf16(from: *const bf16, n: usize) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
+    /// Asks for the cache line at `from`, which need not be readable.
+    unsafe fn prefetch<T>(_from: *const T) {}
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;

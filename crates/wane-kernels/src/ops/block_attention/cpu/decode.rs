@@ -163,23 +163,39 @@ impl<T: LoadLanes> ReadPart<'_, T> {
         let len = self.host.len(self.lane);
         match self.reads {
             // SAFETY: passed on from the caller, here and below.
-            Reads::All => unsafe { self.read_rows::<L, N, M>(self.part.start, self.part.end) },
+            Reads::All => unsafe { self.read_rows::<L, N, M>(self.part.start, self.part.end, len) },
             Reads::Blocks { selection, block } => {
-                for &b in &selection.row(self.part.selector)[self.part.start..self.part.end] {
-                    let start = usize::try_from(b).map_or(len, |b| b * block);
+                let start = |&b: &i32| usize::try_from(b).map_or(len, |b| b * block);
+                let mut blocks = selection.row(self.part.selector)[self.part.start..self.part.end]
+                    .iter()
+                    .map(start)
+                    .peekable();
+                while let Some(start) = blocks.next() {
+                    let after = blocks.peek().copied().unwrap_or(len);
                     // SAFETY: as above.
-                    unsafe { self.read_rows::<L, N, M>(start, (start + block).min(len)) }
+                    unsafe { self.read_rows::<L, N, M>(start, (start + block).min(len), after) }
                 }
             }
         }
     }
 
+    /// The rows `start..end`; `after` is the row that is read next, the lane's end if there is none.
     #[inline(always)]
-    unsafe fn read_rows<L: Lanes, const N: usize, const M: usize>(&mut self, start: usize, end: usize) {
+    unsafe fn read_rows<L: Lanes, const N: usize, const M: usize>(
+        &mut self,
+        start: usize,
+        end: usize,
+        after: usize,
+    ) {
         let width = padded(self.head_dim);
         for (row, rows) in page_runs(start, end) {
             let (keys, values) = self.host.rows::<T>(self.lane, row, rows);
-            let run = Run { keys, values, rows, head_dim: self.head_dim };
+            let next = if row + rows < end { row + rows } else { after };
+            let next = match next < self.host.len(self.lane) {
+                true => self.host.rows::<T>(self.lane, next, 1).0.as_ptr(),
+                false => keys.as_ptr(),
+            };
+            let run = Run { keys, values, next, rows, head_dim: self.head_dim };
             let mut member = 0;
             while member < self.states.len() {
                 let many = if member + M <= self.states.len() { M } else { 1 };
@@ -204,6 +220,8 @@ impl<T: LoadLanes> ReadPart<'_, T> {
 struct Run<'a, T> {
     keys: &'a [T],
     values: &'a [T],
+    /// Keys of the run that follows, to be asked for early.
+    next: *const T,
     rows: usize,
     head_dim: usize,
 }
@@ -224,7 +242,18 @@ impl<T: LoadLanes> Run<'_, T> {
         }
     }
 
-    /// Adds the run to the softmax of `M` queries [M, width].
+    /// Asks for the row that starts at `row`.
+    #[inline(always)]
+    unsafe fn prefetch<L: Lanes, const N: usize>(&self, row: *const T) {
+        let per_line = 64 / size_of::<T>();
+        for line in 0..(N * LANES).div_ceil(per_line) {
+            // SAFETY: a prefetch reads nothing.
+            unsafe { L::prefetch(row.wrapping_add(line * per_line)) }
+        }
+    }
+
+    /// Adds the run to the softmax of `M` queries [M, width]. Values come in from memory while keys are
+    /// multiplied, and the next keys while values are added: one pass never waits for the other's rows.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "the indices of a register tile")]
     unsafe fn attend<L: Lanes, const N: usize, const M: usize>(
@@ -247,6 +276,7 @@ impl<T: LoadLanes> Run<'_, T> {
                 }
             }
             for j in 0..self.rows {
+                self.prefetch::<L, N>(self.values.as_ptr().wrapping_add(j * self.head_dim));
                 let key = self.vectors::<L, N>(self.keys.as_ptr().add(j * self.head_dim));
                 for m in 0..M {
                     let mut sum = L::mul(q[m][0], key[0]);
@@ -268,6 +298,7 @@ impl<T: LoadLanes> Run<'_, T> {
                 }
             }
             for j in 0..self.rows {
+                self.prefetch::<L, N>(self.next.wrapping_add(j * self.head_dim));
                 let value = self.vectors::<L, N>(self.values.as_ptr().add(j * self.head_dim));
                 for m in 0..M {
                     let p = L::broadcast(&scores[m][j]);

@@ -11,7 +11,7 @@ use crate::ops::attention::cpu::forward::{PackedSource, Scratch, pack_source, sc
 use crate::ops::attention::cpu::lanes::{Kernel, Lanes, launch};
 use crate::ops::attention::cpu::pack::{HeadRows, TILE, padded};
 use crate::ops::attention::cpu::shared::Shared;
-use crate::ops::attention::cpu::softmax::{KvTile, STRIP, Strip, attend};
+use crate::ops::attention::cpu::softmax::{KvTile, STRIP, Strip, Strips};
 use crate::ops::attention::cpu::source::Source;
 use crate::{DType, Result, Tensor};
 
@@ -120,7 +120,7 @@ impl Kernel for Blocks<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let Self { packed, lane, choosers, block, position, head_dim, scratch } = self;
-        let query_rows = scratch.rows();
+        let mut strips = Strips::new(scratch.rows());
         let keys = packed.source.len();
         for b in 0..keys.div_ceil(block) {
             let (start, end) = (b * block, ((b + 1) * block).min(keys));
@@ -147,9 +147,11 @@ impl Kernel for Blocks<'_> {
                         len: strip.len(),
                     };
                     // SAFETY: the strip's rows are among the scratch rows, which this kernel owns.
-                    unsafe { attend::<L>(&strip, query_rows, kv) };
+                    unsafe { strips.attend::<L>(strip, kv) };
                 }
             }
         }
+        // SAFETY: as above.
+        unsafe { strips.finish::<L>() };
     }
 }
