@@ -10,14 +10,15 @@ use wane_eval::report::{self, Options};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example: wane report compare --out page")]
 pub(crate) struct Args {
-    /// Folders that `wane eval` or `wane compare` wrote, or files: records.jsonl, also .zst
+    /// Folders that `wane eval` or `wane compare` wrote, or files of records; also packed, .gz or .zst
     #[arg(required = true, num_args = 1.., value_name = "RECORDS")]
     records: Vec<PathBuf>,
-    /// Folder for index.html, its figures (.svg) and its tables (.md, .csv)
+    /// Folder for index.html, its figures (.svg, .png) and its tables (.md, .csv)
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Scorer: `task` (each task's own), comma_set, ...
-    #[arg(long, default_value = "task")]
+    /// Scorer: `protocol` (the prompt form's: comma_set for input, the task's own for prefix), `task` (each
+    /// task's own), comma_set, ...
+    #[arg(long, default_value = "protocol")]
     scorer: String,
 }
 
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for note in &written.notes {
         eprintln!("note: {note}");
     }
+    print!("{}", written.summary);
     println!("{} records, {} files", written.records, written.files.len());
     println!("page: {}", written.page.display());
     Ok(())

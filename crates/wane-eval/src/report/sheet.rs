@@ -112,7 +112,8 @@ impl Sheet {
     /// As an HTML table that scrolls sideways within its region.
     pub(super) fn html(&self) -> String {
         let (notes, id, span) = (self.notes(), &self.id, self.columns.len());
-        let class = if self.layout == Layout::Words { " class=\"words\"" } else { "" };
+        let kind = id.split('-').next().unwrap_or_default();
+        let class = if self.layout == Layout::Words { format!(" class=\"words {kind}\"") } else { String::new() };
         let mut text = format!(
             "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"{id}-c\">\n<table{class}>\n<caption id=\"{id}-c\"><span>{}</span></caption>\n<thead><tr>",
             escape(&self.caption)
@@ -202,7 +203,12 @@ impl Row {
         };
         let id = self.id.as_ref().map_or_else(String::new, |id| format!(" id=\"{id}\""));
         // Method strings may break after commas.
-        let mut label = escape(&self.label).replace(",", ",<wbr>").replace('+', "+<wbr>");
+        let breaks = |text: String| text.replace(',', ",<wbr>").replace('+', "+<wbr>");
+        let words: Vec<String> = escape(&self.label).split(' ').map(|word| match word.split_once(',') {
+            Some((_, rest)) if !rest.is_empty() => breaks(word.to_owned()),
+            _ => word.to_owned(),
+        }).collect();
+        let mut label = words.join(" ");
         if let Some(source) = &self.source {
             label = format!(
                 "{label} <a class=\"source\" href=\"#{source}\" aria-label=\"where {} comes from\">source</a>",
