@@ -3,11 +3,13 @@
 //!
 //! - [`ruler`]: NVIDIA's RULER (arXiv:2404.06654): tasks, samples, scorers.
 //! - [`runner`]: models under methods on samples, records, resuming.
+//! - [`hits`]: how often what a head selects holds the answer's place in the prompt.
 //! - [`statistics`], [`table`], [`report`]: intervals, tables in a terminal, a page with figures, from records.
 //!
 //! This crate knows no checkpoint format and no command line.
 
 mod error;
+pub mod hits;
 pub mod report;
 pub mod ruler;
 pub mod runner;
