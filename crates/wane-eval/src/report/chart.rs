@@ -36,6 +36,19 @@ impl Scale {
         Self { low, high, logarithmic: false, ticks: (first..=last).map(tick).collect() }
     }
 
+    /// The same with its upper end at the next tick.
+    pub(super) fn rounded_up(mut self) -> Self {
+        if let [.., (before, _), (last, label)] = self.ticks.as_slice() {
+            let (step, next) = (last - before, last + (last - before));
+            let decimals = label.split_once('.').map_or(0, |(_, digits)| digits.len());
+            if self.high > last + 0.02 * step {
+                self.ticks.push((next, format!("{next:.decimals$}").replace('-', "\u{2212}")));
+                self.high = next;
+            }
+        }
+        self
+    }
+
     /// Percent, 0 to 100.
     pub(super) fn percent() -> Self {
         let ticks = [0, 25, 50, 75, 100].map(|p| (f64::from(p) / 100.0, p.to_string()));
@@ -124,7 +137,8 @@ impl Plot {
         let mut number = 0.0;
         for line in &self.lines {
             // Lines with markers stand a little apart, so that intervals do not hide each other.
-            let shift = if line.marker.is_some() { 3.0 * (number - (marked as f64 - 1.0) / 2.0) } else { 0.0 };
+            let shift =
+                if line.marker.is_some() { 3.0 * (number - (marked as f64 - 1.0) / 2.0) } else { 0.0 };
             number += f64::from(u8::from(line.marker.is_some()));
             let at = |p: &Point| [x(p.x) + shift, y(p.y)];
             for p in &line.points {
@@ -233,6 +247,9 @@ mod tests {
         assert_eq!(labels(&Scale::linear(0.0, 0.8, 4)), ["0.0", "0.2", "0.4", "0.6", "0.8"]);
         assert_eq!(labels(&Scale::linear(-5.0, 5.0, 5)), ["\u{2212}4", "\u{2212}2", "0", "2", "4"]);
         assert_eq!(labels(&Scale::logarithmic(0.25, 64.0, 4.0)), ["0.25", "1", "4", "16", "64"]);
+        let up = Scale::linear(-12.0, 71.0, 4).rounded_up();
+        assert_eq!((labels(&up), up.low, up.high), (vec!["0", "25", "50", "75"], -12.0, 75.0));
+        assert_eq!(Scale::linear(0.0, 50.0, 4).rounded_up().high, 50.0);
         assert_eq!(labels(&Scale::linear(3.0, 3.0, 2)), ["3.0", "3.5", "4.0"]);
     }
 

@@ -8,7 +8,7 @@ use super::published;
 use super::study::Study;
 
 /// One line; fields are quoted where they must be.
-fn line(text: &mut String, fields: &[String]) {
+pub(super) fn line(text: &mut String, fields: &[String]) {
     let quote = |field: &String| {
         let must = field.contains([',', '"', '\n', '\r']);
         if must { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
@@ -171,7 +171,8 @@ pub(super) fn cost(loaded: &Loaded, studies: &[Study]) -> String {
                             [row.cost.read, row.cost.resident, row.cost.peak].map(|v| format!("{v:.0}")),
                         );
                         let flops = row.cost.flops.as_ref();
-                        let flops = |i: usize| flops.map_or_else(|_| String::new(), |f| format!("{:.0}", f[i]));
+                        let flops =
+                            |i: usize| flops.map_or_else(|_| String::new(), |f| format!("{:.0}", f[i]));
                         fields.extend([flops(0), flops(1)]);
                         fields.extend([
                             time(&row.cost.prefill),

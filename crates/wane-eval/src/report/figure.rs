@@ -1,4 +1,4 @@
-//! A figure: panels of one size with a legend and a caption. The page shows the panels one by one, so
+//! A figure: panels with a legend and a caption. The page shows the panels one by one, so
 //! that they flow on narrow screens; a file (SVG, PNG) has them all.
 
 use super::drawing::{Anchor, Drawing, Font, Ink, Marker, Pen};
@@ -14,6 +14,7 @@ pub(super) struct Panel {
     /// What it shows, in numbers.
     pub(super) description: String,
     pub(super) drawing: Drawing,
+    pub(super) size: [f64; 2],
 }
 
 /// How a legend's entry looks.
@@ -36,8 +37,6 @@ pub(super) struct Figure {
     pub(super) legend: Vec<(Sample, String)>,
     /// Panels side by side in the file.
     pub(super) columns: usize,
-    /// Of each panel.
-    pub(super) size: [f64; 2],
     pub(super) panels: Vec<Panel>,
 }
 
@@ -49,7 +48,8 @@ pub(super) fn series_key(i: usize) -> Sample {
 impl Figure {
     /// As an element of the page.
     pub(super) fn html(&self) -> String {
-        let mut text = format!("<figure id=\"{}\">\n<figcaption><strong>{}</strong>", self.name, escape(&self.title));
+        let mut text =
+            format!("<figure id=\"{}\">\n<figcaption><strong>{}</strong>", self.name, escape(&self.title));
         for (sample, label) in &self.legend {
             let mut drawing = Drawing::default();
             sample.draw(&mut drawing, [1.0, 7.0]);
@@ -59,14 +59,15 @@ impl Figure {
                 escape(label)
             ));
         }
-        let least = self.size[0].min(330.0);
+        let least = self.widest().min(330.0);
         text.push_str(&format!(
-            "</figcaption>\n<div class=\"panels\" style=\"--least:{:.1}rem\">\n",
+            "</figcaption>\n<div class=\"panels{}\" style=\"--least:{:.1}rem\">\n",
+            if self.widest() > 250.0 { " wide" } else { "" },
             least / 16.0 * 0.96
         ));
         for (i, panel) in self.panels.iter().enumerate() {
             let words = Words { title: &panel.title, description: &panel.description };
-            text.push_str(&picture(&panel.drawing, &format!("{}-{i}", self.name), self.size, words, None));
+            text.push_str(&picture(&panel.drawing, &format!("{}-{i}", self.name), panel.size, words, None));
             text.push('\n');
         }
         text.push_str("</div>\n");
@@ -91,14 +92,23 @@ impl Figure {
         png(&drawing, size)
     }
 
+    fn widest(&self) -> f64 {
+        self.panels.iter().map(|p| p.size[0]).fold(0.0, f64::max)
+    }
+
     /// Title, legend and panels on paper.
     fn whole(&self) -> (Drawing, [f64; 2]) {
         const GAP: f64 = 10.0;
         let columns = self.panels.len().clamp(1, self.columns);
-        let rows = self.panels.len().div_ceil(columns);
+        let heights: Vec<f64> = self
+            .panels
+            .chunks(columns)
+            .map(|row| row.iter().map(|p| p.size[1]).fold(0.0, f64::max) + GAP)
+            .collect();
         let mut legend = Drawing::default();
         let (mut x, mut y) = (0.0, 42.0);
-        let wide = (columns as f64 * (self.size[0] + GAP)).max(text_width(&self.title, Font::Title) * 1.08 + 16.0);
+        let wide =
+            (columns as f64 * (self.widest() + GAP)).max(text_width(&self.title, Font::Title) * 1.08 + 16.0);
         for (sample, label) in &self.legend {
             let width = 60.0 + 1.06 * text_width(label, Font::Label);
             if x > 0.0 && x + width > wide {
@@ -109,14 +119,14 @@ impl Figure {
             x += width;
         }
         let top = y + 16.0;
-        let size = [16.0 + wide, top + 6.0 + rows as f64 * (self.size[1] + GAP)];
+        let size = [16.0 + wide, top + 6.0 + heights.iter().sum::<f64>()];
         let mut drawing = Drawing::default();
         drawing.bar([0.0; 2], size, Ink::Paper, "");
         drawing.text(Font::Title, [12.0, 24.0], Anchor::Start, &self.title);
         drawing.shapes.extend(legend.shapes);
         for (i, panel) in self.panels.iter().enumerate() {
-            let [column, row] = [i % columns, i / columns].map(|v| v as f64);
-            let at = [10.0 + column * (self.size[0] + GAP), top + row * (self.size[1] + GAP)];
+            let above: f64 = heights[..i / columns].iter().sum();
+            let at = [10.0 + (i % columns) as f64 * (self.widest() + GAP), top + above];
             drawing.place(at, panel.drawing.clone());
         }
         (drawing, size)

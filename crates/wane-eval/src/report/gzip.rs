@@ -71,14 +71,16 @@ impl<R: Read> Gunzip<R> {
     }
 
     fn header(&mut self) -> Result<()> {
-        let mut start = [0; 10];
-        for byte in &mut start {
-            *byte = self.byte()?;
+        for expected in [0x1f, 0x8b, 8] {
+            if self.byte()? != expected {
+                return Err(Error::new(ErrorKind::InvalidData, "this is no gzip file"));
+            }
         }
-        if start[..3] != [0x1f, 0x8b, 8] {
-            return Err(Error::new(ErrorKind::InvalidData, "this is no gzip file"));
+        let flags = self.byte()?;
+        // Time, compressor, system.
+        for _ in 0..6 {
+            self.byte()?;
         }
-        let flags = start[3];
         if flags & 4 != 0 {
             let extra = u16::from_le_bytes([self.byte()?, self.byte()?]);
             for _ in 0..extra {

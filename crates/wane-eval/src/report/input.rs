@@ -99,7 +99,7 @@ pub(super) fn kind(path: &Path) -> Result<Kind> {
         Kind::Hits
     } else if has("curve") && has("validations") {
         Kind::Training
-    } else if has("layers") && has("model_hash") {
+    } else if has("distances") && has("models") {
         Kind::Memory
     } else {
         Kind::Samples

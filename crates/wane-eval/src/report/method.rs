@@ -98,10 +98,8 @@ impl Method {
             let sizes: Vec<&str> =
                 ["block", part.budget_key()].into_iter().filter_map(|key| part.value(key)).collect();
             let own = |(key, value): &&(String, String)| {
-                key != "seed"
-                    && !part.is_size(key)
-                    && !part.is_default(key, value)
-                    && !(key == "selector" && value == "random")
+                let said = key == "seed" || part.is_size(key) || (key == "selector" && value == "random");
+                !said && !part.is_default(key, value)
             };
             let more = part.keys.iter().filter(own).map(|(key, value)| format!("{key}={value}"));
             let mut texts = vec![sizes.join(":")];

@@ -3,6 +3,7 @@
 //! - `input`, `gzip`: which files there are and their lines; `load`: samples, malformed input named.
 //! - `method`: what a method string says: budget, family, label.
 //! - `study`: accuracies, gains and costs of the samples that belong together.
+//! - `heads`, `training`: hit rates of heads, records of training runs.
 //! - `published`: the rows of arXiv 2605.28640 beside them; `statements`: which statements hold.
 //! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg`, `raster` and `png` write them.
 //! - `tables`, `sheet`: tables as HTML and Markdown; `csv`: one tidy file a table.
@@ -15,8 +16,10 @@ mod drawing;
 mod figure;
 mod figures;
 mod gzip;
+mod heads;
 mod input;
 mod load;
+mod memory_record;
 mod method;
 mod page;
 mod palette;
@@ -29,12 +32,14 @@ mod study;
 mod svg;
 mod tables;
 mod terminal;
+mod training;
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::{Error, Result};
+use memory_record::MemoryRecord;
 use study::Study;
 
 /// A value, or why there is none.
@@ -81,8 +86,26 @@ pub fn write(inputs: &[PathBuf], folder: &Path, options: &Options) -> Result<Wri
         files,
         records: contents.loaded.samples.len(),
         summary: terminal::summary(&contents.studies),
-        notes: contents.loaded.notes,
+        notes: contents.notes,
     })
+}
+
+/// The record of a memory.
+fn memory_record(path: &Path) -> Result<MemoryRecord> {
+    let record: MemoryRecord = serde_json::from_slice(&input::read(path)?).map_err(|e| Error::Line {
+        path: path.to_owned(),
+        line: e.line(),
+        message: format!("expected the record of a memory: {e}"),
+    })?;
+    if record.version > crate::report::memory_record::VERSION {
+        return Err(Error::Invalid(format!(
+            "{}: version {} is newer than {}: use a newer wane",
+            path.display(),
+            record.version,
+            crate::report::memory_record::VERSION
+        )));
+    }
+    Ok(record)
 }
 
 /// Everything that was read, as numbers.
@@ -90,25 +113,32 @@ pub fn write(inputs: &[PathBuf], folder: &Path, options: &Options) -> Result<Wri
 struct Contents {
     loaded: load::Loaded,
     studies: Vec<Study>,
+    heads: heads::Heads,
+    memories: Vec<(PathBuf, MemoryRecord)>,
+    /// Those without memory first.
+    runs: Vec<training::Run>,
+    /// All of the parts' notes.
+    notes: Vec<String>,
 }
 
 impl Contents {
     fn read(inputs: &[PathBuf], metric: &str) -> Result<Self> {
-        let mut samples = Vec::new();
+        let (mut samples, mut hits, mut memories, mut runs) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for path in input::files(inputs)? {
             match input::kind(&path)? {
                 input::Kind::Samples => samples.push(path),
-                kind => {
-                    return Err(Error::Invalid(format!(
-                        "{}: {kind:?} cannot be reported yet: name files of records",
-                        path.display()
-                    )));
-                }
+                input::Kind::Hits => hits.push(path),
+                input::Kind::Memory => memories.push((path.clone(), memory_record(&path)?)),
+                input::Kind::Training => runs.push(training::Run::read(&input::read(&path)?, &path)?),
             }
         }
+        runs.sort_by_key(training::Run::has_memory);
         let loaded = load::load(samples, metric)?;
+        let heads = heads::load(&hits)?;
         let studies = study::build(&loaded);
-        Ok(Self { loaded, studies })
+        let notes = loaded.notes.iter().chain(&heads.notes).cloned().collect();
+        Ok(Self { loaded, studies, heads, memories, runs, notes })
     }
 
     /// Every file of the report: names and contents.
@@ -126,6 +156,9 @@ impl Contents {
         texts.push(("gains.csv", csv::gains(&self.studies)));
         texts.push(("cost.csv", csv::cost(&self.loaded, &self.studies)));
         texts.push(("published.csv", csv::published()));
+        if !self.heads.kinds.is_empty() {
+            texts.push(("hits.csv", heads::csv(&self.heads)));
+        }
         files.extend(texts.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())));
         files
     }
@@ -142,6 +175,19 @@ impl Contents {
                 }
             }
             for sheet in tables::all(&self.loaded, study, number) {
+                markdown.push('\n');
+                markdown.push_str(&sheet.markdown());
+            }
+        }
+        for (number, kind) in self.heads.kinds.iter().enumerate() {
+            markdown.push_str("\n## Hit rates\n\n");
+            markdown.push_str(&heads::statements(kind, number).markdown());
+            markdown.push('\n');
+            markdown.push_str(&kind.sheet(number).markdown());
+        }
+        if !self.runs.is_empty() {
+            markdown.push_str("\n## Training\n");
+            for sheet in training::sheets(&self.runs) {
                 markdown.push('\n');
                 markdown.push_str(&sheet.markdown());
             }

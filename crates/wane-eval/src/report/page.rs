@@ -3,26 +3,27 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{accuracy, gains, random};
-use super::load::Loaded;
+use super::figures::{self, accuracy, gains, hits, learning, random};
+use super::load::{Loaded, short_hash};
+use super::method::Method;
 use super::palette::style;
 use super::study::Study;
 use super::svg::escape;
-use super::{Contents, published, tables};
+use super::{Contents, heads, published, tables, training};
 
 /// The page.
 pub(super) fn html(contents: &Contents, metric: &str) -> String {
-    let Contents { loaded, studies } = contents;
+    let Contents { loaded, studies, notes, .. } = contents;
     let mut text = String::from(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>wane report</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n",
     );
     text.push_str(&style(":root"));
     text.push_str(include_str!("page.css"));
     text.push_str("</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the results</a>\n<header>\n<h1>Sparse KV budgets: accuracy, gains and costs</h1>\n");
-    lead(&mut text, loaded, metric);
-    navigation(&mut text, studies);
-    if !loaded.notes.is_empty() {
-        let notes: String = loaded.notes.iter().map(|n| format!("<li>{}</li>", escape(n))).collect();
+    lead(&mut text, contents, metric);
+    navigation(&mut text, contents);
+    if !notes.is_empty() {
+        let notes: String = notes.iter().map(|n| format!("<li>{}</li>", escape(n))).collect();
         let _ = writeln!(
             text,
             "<section class=\"remarks\" aria-labelledby=\"remarks\"><h2 id=\"remarks\">About the records</h2><ul>{notes}</ul></section>"
@@ -32,6 +33,9 @@ pub(super) fn html(contents: &Contents, metric: &str) -> String {
     for (i, study) in studies.iter().enumerate() {
         section(&mut text, loaded, study, [i, studies.len()]);
     }
+    hit_rates(&mut text, contents);
+    memories(&mut text, contents);
+    training_runs(&mut text, contents);
     let _ = writeln!(
         text,
         "</main>\n<footer>\n<p>Written by <code>wane report</code> {} from records alone. Published rows: {} (the project's copy; the text of its section 3.2 names MK2 and MK3 where its Table 4 shows that the numbers are those of MK1 and MK2). They are of other models than those measured here.</p>\n<p>The same figures and tables as files beside this page: <code>*.svg</code>, <code>*.png</code>, <code>tables.md</code>, <code>*.csv</code>.</p>\n</footer>\n</body>\n</html>",
@@ -41,27 +45,36 @@ pub(super) fn html(contents: &Contents, metric: &str) -> String {
     text
 }
 
-fn lead(text: &mut String, loaded: &Loaded, metric: &str) {
+fn lead(text: &mut String, contents: &Contents, metric: &str) {
+    let loaded = &contents.loaded;
     let names = |names: Vec<&str>| escape(&names.join(", "));
     let scorers = names(loaded.scorers.iter().map(String::as_str).collect());
-    let _ = writeln!(
-        text,
-        "<p class=\"lead\">{} records: {} ({}), {}, {}. Scorer: {}.</p>",
-        loaded.samples.len(),
-        count(loaded.models.len(), "model"),
-        names(loaded.models.iter().map(|m| m.name.as_str()).collect()),
-        count(loaded.methods.len(), "method"),
-        count(loaded.tasks.len(), "task"),
-        match metric {
-            "task" => format!("each task's own ({scorers})"),
-            "protocol" => format!("that of the prompt form ({scorers})"),
-            other => escape(other),
-        },
-    );
+    let mut parts = Vec::new();
+    if !loaded.samples.is_empty() {
+        parts.push(format!(
+            "{} records: {} ({}), {}, {}. Scorer: {}.",
+            loaded.samples.len(),
+            count(loaded.models.len(), "model"),
+            names(loaded.models.iter().map(|m| m.name.as_str()).collect()),
+            count(loaded.methods.len(), "method"),
+            count(loaded.tasks.len(), "task"),
+            match metric {
+                "task" => format!("each task's own ({scorers})"),
+                "protocol" => format!("that of the prompt form ({scorers})"),
+                other => escape(other),
+            },
+        ));
+    }
+    if !contents.runs.is_empty() {
+        let runs = names(contents.runs.iter().map(training::Run::name).collect());
+        parts.push(format!("{}: {runs}.", count(contents.runs.len(), "training run")));
+    }
+    let _ = writeln!(text, "<p class=\"lead\">{}</p>", parts.join(" "));
 }
 
-fn navigation(text: &mut String, studies: &[Study]) {
-    let contents = |(i, study): (usize, &Study)| {
+fn navigation(text: &mut String, contents: &Contents) {
+    let studies = &contents.studies;
+    let line = |(i, study): (usize, &Study)| {
         let heading = if studies.len() > 1 {
             format!("<strong>Records {}</strong> ({}): ", i + 1, escape(&different(study)))
         } else {
@@ -77,8 +90,106 @@ fn navigation(text: &mut String, studies: &[Study]) {
             parts.iter().map(|(id, name)| format!("<a href=\"#{id}-{i}\">{name}</a>")).collect();
         format!("<li>{heading}{}</li>", links.join(" · "))
     };
-    let list: String = studies.iter().enumerate().map(contents).collect();
+    let mut list: String = studies.iter().enumerate().map(line).collect();
+    let parts = [
+        (!contents.heads.kinds.is_empty(), "hit-rates", "hit rates of heads"),
+        (!contents.memories.is_empty(), "memories", "the memory itself"),
+        (!contents.runs.is_empty(), "training", "training"),
+    ];
+    let links: Vec<String> = parts
+        .iter()
+        .filter(|(there, ..)| *there)
+        .map(|(_, id, name)| format!("<a href=\"#{id}\">{name}</a>"))
+        .collect();
+    if !links.is_empty() {
+        list.push_str(&format!("<li>{}</li>", links.join(" · ")));
+    }
     let _ = writeln!(text, "<nav aria-label=\"contents\"><ul>{list}</ul></nav>");
+}
+
+/// Hit rates: statements, the figures of each family's largest budget, others folded away, the table.
+fn hit_rates(text: &mut String, contents: &Contents) {
+    let heads = &contents.heads;
+    if heads.kinds.is_empty() {
+        return;
+    }
+    text.push_str("<section aria-labelledby=\"hit-rates\">\n<h2 id=\"hit-rates\">Hit rates of heads</h2>\n");
+    let figures = hits::figures(heads);
+    for (number, kind) in heads.kinds.iter().enumerate() {
+        if kind.models.len() > 1 {
+            text.push_str(&heads::statements(kind, number).html());
+        }
+        let own = figures.iter().filter(|(n, _)| *n == number);
+        let mut seen: Vec<String> = Vec::new();
+        let mut folded = Vec::new();
+        for ((_, figure), method) in own.zip(&kind.methods) {
+            let group = Method::parse(method).group();
+            if seen.contains(&group) {
+                folded.push(figure);
+            } else {
+                seen.push(group);
+                text.push_str(&figure.html());
+            }
+        }
+        if !folded.is_empty() {
+            let _ = writeln!(
+                text,
+                "<details><summary>Other settings: {}</summary>",
+                count(folded.len(), "figure")
+            );
+            folded.iter().for_each(|f| text.push_str(&f.html()));
+            text.push_str("</details>\n");
+        }
+        text.push_str(&kind.sheet(number).html());
+    }
+    text.push_str("</section>\n");
+}
+
+fn memories(text: &mut String, contents: &Contents) {
+    if contents.memories.is_empty() {
+        return;
+    }
+    text.push_str("<section aria-labelledby=\"memories\">\n<h2 id=\"memories\">The memory itself</h2>\n");
+    for (i, (path, record)) in contents.memories.iter().enumerate() {
+        for figure in figures::of_memory(contents, i) {
+            text.push_str(&figure.html());
+        }
+        let item = |m: &crate::report::memory_record::ModelMemory| {
+            format!(
+                "<li>{}, weights {}: {} sequences, {} tokens, {} needles ({}), {} left out; {}; {}</li>",
+                escape(&m.model),
+                escape(&short_hash(&m.model_hash)),
+                m.sequences,
+                m.tokens,
+                m.needles,
+                escape(&m.needles_are),
+                m.unaligned,
+                escape(&m.source),
+                escape(&m.device)
+            )
+        };
+        let items: String = record.models.iter().map(item).collect();
+        let _ = writeln!(
+            text,
+            "<p class=\"soft\">From {}:</p>\n<ul class=\"soft\">{items}</ul>",
+            escape(&path.display().to_string())
+        );
+    }
+    text.push_str("</section>\n");
+}
+
+fn training_runs(text: &mut String, contents: &Contents) {
+    if contents.runs.is_empty() {
+        return;
+    }
+    text.push_str("<section aria-labelledby=\"training\">\n<h2 id=\"training\">Training</h2>\n");
+    for figure in learning::figures(&contents.runs) {
+        text.push_str(&figure.html());
+    }
+    for sheet in training::sheets(&contents.runs) {
+        text.push_str(&sheet.html());
+    }
+    text.push_str("</section>\n");
 }
 
 /// What a reader tells studies apart by.
@@ -148,15 +259,18 @@ fn curves(text: &mut String, study: &Study, number: usize) {
         return;
     }
     text.push_str("<p class=\"soft\">Accuracy in percent; the budget is the share of the context that is read or kept, on a logarithmic axis; bars are 95 % intervals (Wilson). Dense attention is the right end of every panel.</p>\n");
-    let (shown, folded): (Vec<_>, Vec<_>) =
-        families.into_iter().partition(|f| f.budgets > 2 && f.of_paper);
+    let (shown, folded): (Vec<_>, Vec<_>) = families.into_iter().partition(|f| f.of_paper);
     let none = shown.is_empty();
     for family in &shown {
         text.push_str(&family.figure.html());
     }
     if !folded.is_empty() {
         let open = if none { " open" } else { "" };
-        let _ = writeln!(text, "<details{open}><summary>Other settings: {}</summary>", count(folded.len(), "figure"));
+        let _ = writeln!(
+            text,
+            "<details{open}><summary>Other settings: {}</summary>",
+            count(folded.len(), "figure")
+        );
         for family in &folded {
             text.push_str(&family.figure.html());
         }

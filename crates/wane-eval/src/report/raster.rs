@@ -6,7 +6,9 @@
 
 use std::sync::LazyLock;
 
-use tiny_skia::{FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, StrokeDash, Transform};
+use tiny_skia::{
+    FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, StrokeDash, Transform,
+};
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
 use super::drawing::{Anchor, Drawing, Font, Ink, Marker, Pen, Shape};
@@ -16,8 +18,10 @@ use super::png;
 /// Pixels for a unit of length.
 const SCALE: f32 = 2.0;
 
-static REGULAR: LazyLock<Face<'static>> = LazyLock::new(|| face(include_bytes!("../../data/fonts/inter-regular.otf")));
-static HEAVY: LazyLock<Face<'static>> = LazyLock::new(|| face(include_bytes!("../../data/fonts/inter-semibold.otf")));
+static REGULAR: LazyLock<Face<'static>> =
+    LazyLock::new(|| face(include_bytes!("../../data/fonts/inter-regular.otf")));
+static HEAVY: LazyLock<Face<'static>> =
+    LazyLock::new(|| face(include_bytes!("../../data/fonts/inter-semibold.otf")));
 
 fn face(bytes: &'static [u8]) -> Face<'static> {
     Face::parse(bytes, 0).expect("the project's own font is well-formed")

@@ -4,9 +4,9 @@
 //! The statements are those of arXiv 2605.28640's question and tables: memory gains under each method, at every
 //! budget; the gain grows as the budget shrinks; memory gains under random selectors (its second hypothesis).
 //!
-//! A verdict counts 95 % intervals: *holds* if every one lies above zero, *does not hold* if every one lies
-//! below, *not decided* if every one holds zero, else *in part*, with the counts. Does not do: corrections
-//! for many comparisons; adjectives.
+//! A verdict counts 95 % intervals: *holds* if every one lies above zero, *the opposite holds* if every one lies
+//! below, *not decided* if every one holds zero, else the counts. Does not do: corrections for many comparisons;
+//! adjectives.
 
 use super::method::budget_name;
 use super::published;
@@ -14,35 +14,44 @@ use super::study::{Difference, Study};
 use super::tables::{sign, signed};
 use crate::statistics::Interval;
 
-/// What the intervals say.
+/// What a number of intervals (or of tasks) say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Holds,
-    Fails,
-    Undecided,
-    Partly,
+pub(super) struct Verdict {
+    above: usize,
+    below: usize,
+    open: usize,
 }
 
 impl Verdict {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Holds => "holds",
-            Self::Fails => "does not hold",
-            Self::Undecided => "not decided",
-            Self::Partly => "in part",
-        }
+    /// Of counts: above zero, below, neither.
+    pub(super) fn of_counts([above, below, open]: [usize; 3]) -> Option<Self> {
+        (above + below + open > 0).then_some(Self { above, below, open })
     }
 
     /// Of intervals; none without any.
     pub(super) fn of<'a>(intervals: impl IntoIterator<Item = &'a Interval>) -> Option<Self> {
-        let sides: Vec<i8> = intervals.into_iter().map(side).collect();
-        let all = |side: i8| sides.iter().all(|s| *s == side);
-        match sides.as_slice() {
-            [] => None,
-            _ if all(1) => Some(Self::Holds),
-            _ if all(-1) => Some(Self::Fails),
-            _ if all(0) => Some(Self::Undecided),
-            _ => Some(Self::Partly),
+        let mut counts = [0; 3];
+        for interval in intervals {
+            counts[match side(interval) {
+                1 => 0,
+                -1 => 1,
+                _ => 2,
+            }] += 1;
+        }
+        Self::of_counts(counts)
+    }
+
+    /// In words, with counts where not all agree.
+    pub(super) fn name(self) -> String {
+        let Self { above, below, open } = self;
+        let all = above + below + open;
+        match (above, below, open) {
+            (_, 0, 0) => "holds".into(),
+            (0, _, 0) => "the opposite holds".into(),
+            (0, 0, _) => "not decided".into(),
+            (_, 0, _) => format!("holds in {above} of {all}"),
+            (0, ..) => format!("the opposite holds in {below} of {all}"),
+            _ => format!("mixed: holds in {above}, the opposite in {below} of {all}"),
         }
     }
 }
@@ -76,7 +85,9 @@ pub(super) fn of_model(study: &Study, m: usize) -> Vec<Statement> {
         let is_row = |a: &usize| study.gain(*a, m).mean.is_ok();
         let arms: Vec<usize> = arms.into_iter().filter(is_row).collect();
         match group.as_str() {
-            "Dense" => all.extend(gains(study, m, &arms, format!("Without sparsity, {with} gains over {without}"))),
+            "Dense" => {
+                all.extend(gains(study, m, &arms, format!("Without sparsity, {with} gains over {without}")))
+            }
             "Quest" | "MoBA" | "SnapKV" => {
                 // The paper's own settings, and those alone.
                 let paper: Vec<usize> =
@@ -101,8 +112,8 @@ pub(super) fn of_model(study: &Study, m: usize) -> Vec<Statement> {
 }
 
 fn say(difference: &Difference) -> String {
-    let [value, low, high] =
-        [difference.interval.value, difference.interval.low, difference.interval.high].map(|v| signed(100.0 * v));
+    let [value, low, high] = [difference.interval.value, difference.interval.low, difference.interval.high]
+        .map(|v| signed(100.0 * v));
     format!("{value} ({low} to {high})")
 }
 
@@ -113,7 +124,11 @@ fn gains(study: &Study, m: usize, arms: &[usize], claim: String) -> Option<State
     let place = |arm: usize| {
         let arm = &study.arms[arm];
         let budget = arm.budget.map_or_else(String::new, budget_name);
-        if arm.method.is_dense() { String::new() } else { format!(" at {} ({budget})", arm.method.short_label()) }
+        if arm.method.is_dense() {
+            String::new()
+        } else {
+            format!(" at {} ({budget})", arm.method.short_label())
+        }
     };
     let evidence: Vec<String> = rows.iter().map(|(a, d)| format!("{}{}", say(d), place(*a))).collect();
     let of_model = |model: &&str| {
@@ -163,7 +178,9 @@ fn cells(study: &Study, m: usize) -> Option<Statement> {
     for (index, arm) in study.arms.iter().enumerate() {
         for pair in published::find(&arm.method).unwrap_or_default() {
             for (t, task) in study.tasks.iter().enumerate() {
-                let (Ok(theirs), Ok(ours)) = (pair.gain(task), &study.gain(index, m).cells[t]) else { continue };
+                let (Ok(theirs), Ok(ours)) = (pair.gain(task), &study.gain(index, m).cells[t]) else {
+                    continue;
+                };
                 match side(&ours.interval) * sign(theirs) {
                     _ if sign(theirs) == 0 => {}
                     1 => same += 1,
@@ -174,13 +191,7 @@ fn cells(study: &Study, m: usize) -> Option<Statement> {
         }
     }
     let all = same + opposite + open;
-    let verdict = match (same, opposite, open) {
-        (0, 0, 0) => return None,
-        (_, 0, 0) => Verdict::Holds,
-        (0, _, 0) => Verdict::Fails,
-        (0, 0, _) => Verdict::Undecided,
-        _ => Verdict::Partly,
-    };
+    let verdict = Verdict::of_counts([same, opposite, open])?;
     Some(Statement {
         claim: "Single tasks gain where the paper's tables show a gain".into(),
         verdict,
@@ -202,14 +213,15 @@ mod tests {
     #[test]
     fn verdicts_follow_from_intervals() {
         let (above, below, around) = (interval(0.1, 0.2), interval(-0.2, -0.1), interval(-0.1, 0.1));
-        let verdict = |all: &[Interval]| Verdict::of(all);
-        assert_eq!(verdict(&[above, above]), Some(Verdict::Holds));
-        assert_eq!(verdict(&[below]), Some(Verdict::Fails));
-        assert_eq!(verdict(&[around, around]), Some(Verdict::Undecided));
-        assert_eq!(verdict(&[above, around]), Some(Verdict::Partly));
-        assert_eq!(verdict(&[above, below]), Some(Verdict::Partly));
-        assert_eq!(verdict(&[]), None);
+        let verdict = |all: &[Interval]| Verdict::of(all).map_or_else(String::new, Verdict::name);
+        assert_eq!(verdict(&[above, above]), "holds");
+        assert_eq!(verdict(&[below]), "the opposite holds");
+        assert_eq!(verdict(&[around, around]), "not decided");
+        assert_eq!(verdict(&[above, around]), "holds in 1 of 2");
+        assert_eq!(verdict(&[below, around, below]), "the opposite holds in 2 of 3");
+        assert_eq!(verdict(&[above, below, around]), "mixed: holds in 1, the opposite in 1 of 3");
+        assert_eq!(Verdict::of(&[] as &[Interval]), None);
         // An interval that ends at zero holds it.
-        assert_eq!(verdict(&[interval(0.0, 0.3)]), Some(Verdict::Undecided));
+        assert_eq!(verdict(&[interval(0.0, 0.3)]), "not decided");
     }
 }

@@ -20,6 +20,10 @@ use crate::statistics::{Interval, paired_bootstrap, wilson};
 /// Draws of the bootstrap.
 pub(super) const RESAMPLES: usize = 2000;
 
+/// The groups of methods, in the order of figures and tables.
+const GROUPS: [&str; 7] =
+    ["Dense", "Quest", "MoBA", "SnapKV", "Random selectors", "Compositions", "Other methods"];
+
 /// Everything that was measured in one setup.
 #[derive(Debug)]
 pub(super) struct Study {
@@ -175,8 +179,8 @@ fn named(loaded: &Loaded, index: usize) -> NamedModel {
     NamedModel { label, model }
 }
 
-/// Methods with seeds merged, and which arm a method belongs to. Dense comes first, then families
-/// in the order of the records, large budgets before small ones.
+/// Methods with seeds merged, and which arm a method belongs to. Dense comes first, then groups, in them
+/// families in the order of the records, large budgets before small ones.
 fn arms(loaded: &Loaded, methods: &[usize], context: usize) -> (Vec<Arm>, Vec<usize>) {
     let mut arms: Vec<Arm> = Vec::new();
     for index in methods {
@@ -197,7 +201,10 @@ fn arms(loaded: &Loaded, methods: &[usize], context: usize) -> (Vec<Arm>, Vec<us
             families.push(arm.family.clone());
         }
     }
-    let place = |arm: &Arm| families.iter().position(|f| *f == arm.family);
+    let place = |arm: &Arm| {
+        let group = GROUPS.iter().position(|g| *g == arm.method.group());
+        (group, families.iter().position(|f| *f == arm.family))
+    };
     arms.sort_by(|a, b| {
         let key = |arm: &Arm| (!arm.method.is_dense(), place(arm));
         key(a).cmp(&key(b)).then(b.budget.unwrap_or(0.0).total_cmp(&a.budget.unwrap_or(0.0)))
@@ -328,7 +335,8 @@ fn gain(cells: &Cells<'_>, models: [usize; 2], arm: usize, tasks: &[usize]) -> G
         })
         .collect();
     let values = |pairs: &BTreeMap<usize, f64>| pairs.values().copied().collect::<Vec<f64>>();
-    let all: OrReason<Vec<Vec<f64>>> = pairs.iter().map(|p| p.as_ref().map(values).map_err(Clone::clone)).collect();
+    let all: OrReason<Vec<Vec<f64>>> =
+        pairs.iter().map(|p| p.as_ref().map(values).map_err(Clone::clone)).collect();
     Gain {
         mean: all.map_err(|_| "some tasks are missing".to_owned()).map(|all| difference(&all)),
         cells: pairs
@@ -372,10 +380,8 @@ impl Study {
     /// Groups of methods in order (the paper's three, random selectors, compositions, others, as far as there
     /// are), with their arms; dense comes first.
     pub(super) fn groups(&self) -> Vec<(String, Vec<usize>)> {
-        const ORDER: [&str; 7] =
-            ["Dense", "Quest", "MoBA", "SnapKV", "Random selectors", "Compositions", "Other methods"];
         let of = |name: &str| (0..self.arms.len()).filter(|i| self.arms[*i].method.group() == name).collect();
-        ORDER
+        GROUPS
             .into_iter()
             .map(|name| (name.to_owned(), of(name)))
             .filter(|(_, arms): &(_, Vec<usize>)| !arms.is_empty())

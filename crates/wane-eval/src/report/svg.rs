@@ -63,8 +63,7 @@ pub(super) fn picture(
 /// A picture that screen readers pass over.
 pub(super) fn ornament(drawing: &Drawing, size: [f64; 2]) -> String {
     let [width, height] = size.map(number);
-    let mut text =
-        format!(r#"<svg class="figure" aria-hidden="true" viewBox="0 0 {width} {height}">"#);
+    let mut text = format!(r#"<svg class="figure" aria-hidden="true" viewBox="0 0 {width} {height}">"#);
     write_shapes(drawing, &mut text);
     text.push_str("</svg>");
     text
@@ -126,8 +125,7 @@ fn write_shapes(drawing: &Drawing, text: &mut String) {
                         close(text, "circle", tooltip);
                     }
                     Some(corners) => {
-                        let _ =
-                            write!(text, r#"<polygon class="{class}" points="{}""#, points(*at, corners));
+                        let _ = write!(text, r#"<polygon class="{class}" points="{}""#, points(*at, corners));
                         close(text, "polygon", tooltip);
                     }
                 }

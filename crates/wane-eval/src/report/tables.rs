@@ -5,7 +5,8 @@ use super::OrReason;
 use super::load::{Loaded, short_hash};
 use super::method::budget_name;
 use super::published::{self, Pair};
-use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, column};
+use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, Source, column};
+use super::statements::Statement;
 use super::study::{Accuracy, Arm, Cost, Difference, Study};
 use crate::ruler::TASKS;
 use crate::statistics::Interval;
@@ -23,6 +24,19 @@ pub(super) fn all(loaded: &Loaded, study: &Study, number: usize) -> Vec<Sheet> {
     sheets.push(cost(study, number));
     sheets.push(sources(loaded, study, number));
     sheets
+}
+
+/// Where the row of a model under a method comes from; none without records.
+fn source(study: &Study, [number, arm, model]: [usize; 3]) -> Option<Source> {
+    let row = study.rows[arm][model].as_ref().ok()?;
+    let hover = format!(
+        "weights {}, {} records, scorer {}, on {}; the row of sources has the command",
+        short_hash(&study.models[model].model.hash),
+        row.records,
+        row.scorers.join(", "),
+        row.devices.join(", ")
+    );
+    Some(Source { id: source_id(number, arm, model), hover })
 }
 
 fn source_id(number: usize, arm: usize, model: usize) -> String {
@@ -95,14 +109,23 @@ fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usiz
         let mut rows = Vec::new();
         for (m, model) in study.models.iter().enumerate() {
             let row = &study.rows[index][m];
+            // Samples of the row's fullest cell: a row of fewer samples is noted once, not in every cell.
+            let most =
+                row.as_ref().map_or(0, |r| r.cells.iter().flatten().map(|c| c.samples).max().unwrap_or(0));
             let mut cells: Vec<Cell> = (0..study.tasks.len())
-                .map(|t| Cell::of(row, |row| Cell::of(&row.cells[t], |a| percent(a, study.samples))))
+                .map(|t| Cell::of(row, |row| Cell::of(&row.cells[t], |a| percent(a, most))))
                 .collect();
-            cells.push(Cell::of(row, |row| {
-                Cell::of(&row.mean, |a| percent(a, study.samples * study.tasks.len()))
+            cells.push(Cell::of(row, |row| Cell::of(&row.mean, |a| percent(a, most * study.tasks.len()))));
+            cells.push(Cell::of(row, |row| Cell {
+                text: row.records.to_string(),
+                detail: String::new(),
+                note: if most < study.samples {
+                    format!("{most} samples a task; other rows have {}", study.samples)
+                } else {
+                    String::new()
+                },
             }));
-            cells.push(Cell::of(row, |row| Cell::text(row.records.to_string())));
-            let source = row.is_ok().then(|| source_id(number, index, m));
+            let source = source(study, [number, index, m]);
             rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source });
         }
         for m in 1..study.models.len() {
@@ -146,7 +169,8 @@ fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usiz
         _ if published => " beside Tables 3 and 4 of the paper",
         _ => "",
     };
-    let mut caption = format!("{name}{beside}: accuracy in percent. Below a value: its 95 % interval (Wilson)");
+    let mut caption =
+        format!("{name}{beside}: accuracy in percent. Below a value: its 95 % interval (Wilson)");
     if study.models.len() > 1 {
         caption.push_str(&format!(
             ". Gains are over {}, in points on the same samples, with intervals by paired bootstrap",
@@ -274,14 +298,15 @@ fn cost(study: &Study, number: usize) -> Sheet {
                 Cell::of(row, |r| Cell::text(range(&r.batches))),
                 Cell::of(row, |r| Cell::text(r.devices.join(", "))),
             ];
-            let source = row.is_ok().then(|| source_id(number, index, m));
+            let source = source(study, [number, index, m]);
             Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source }
         };
         Group { title: title(arm), rows: study.models.iter().enumerate().map(row).collect() }
     };
     Sheet {
         id: format!("cost-{number}"),
-        caption: "Cost of an example. Bytes and FLOPs are means over the records of a row, times are medians".into(),
+        caption: "Cost of an example. Bytes and FLOPs are means over the records of a row, times are medians"
+            .into(),
         layout: Layout::Numbers,
         columns: vec![
             column("model", ""),
@@ -291,15 +316,26 @@ fn cost(study: &Study, number: usize) -> Sheet {
             ),
             column("K/V resident", "after the prompt, whole pages"),
             column("K/V peak", "while the prompt is read"),
-            column("prompt FLOPs", "of the whole prompt: matrix products, attention, selection, the memory's scan"),
+            column(
+                "prompt FLOPs",
+                "of the whole prompt: matrix products, attention, selection, the memory's scan",
+            ),
             column("token FLOPs", "of the first decode step, the same parts"),
             column("prompt, ms", "shared by methods that read the prompt alike"),
             column("token, ms", "an example's share of its batch's decoding, for each generated token"),
-            column("examples/s", "one over the median times of prompt and answer together, one example after another's prompt"),
+            column(
+                "examples/s",
+                "one over the median times of prompt and answer together, one example after another's prompt",
+            ),
             column("batch", "examples decoded together"),
             column("device", ""),
         ],
-        groups: study.groups().iter().flat_map(|(_, arms)| arms).map(|i| group((*i, &study.arms[*i]))).collect(),
+        groups: study
+            .groups()
+            .iter()
+            .flat_map(|(_, arms)| arms)
+            .map(|i| group((*i, &study.arms[*i])))
+            .collect(),
     }
 }
 
@@ -399,33 +435,37 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
 
 /// The statements about what model `m` gains, as a table; none without any.
 pub(super) fn statements(study: &Study, m: usize, number: usize) -> Option<Sheet> {
-    let rows: Vec<Row> = super::statements::of_model(study, m)
-        .into_iter()
-        .map(|s| Row {
-            label: s.claim,
-            kind: Kind::Measured,
-            cells: vec![
-                Cell::text(s.verdict.name()),
-                Cell::text(s.evidence),
-                if s.published.is_empty() { Cell::text("\u{2013}") } else { Cell::text(s.published) },
-            ],
-            id: None,
-            source: None,
-        })
-        .collect();
-    (!rows.is_empty()).then(|| Sheet {
-        id: format!("statements-{number}-{m}"),
-        caption: format!(
-            "{}, mean of the tasks, points, 95 % intervals by paired bootstrap. A statement holds if every interval lies above 0, does not hold if every one lies below, is not decided if every one holds 0, and holds in part otherwise",
-            study.gain_name(m)
-        ),
+    let all = super::statements::of_model(study, m);
+    let caption = format!(
+        "{}, mean of the tasks, points, 95 % intervals by paired bootstrap. A statement holds if every interval lies above 0, its opposite if every one lies below; it is not decided if every one holds 0; otherwise the counts are given",
+        study.gain_name(m)
+    );
+    (!all.is_empty()).then(|| of_statements(all, format!("statements-{number}-{m}"), caption))
+}
+
+/// A table of statements.
+pub(super) fn of_statements(all: Vec<Statement>, id: String, caption: String) -> Sheet {
+    let row = |s: Statement| Row {
+        label: s.claim,
+        kind: Kind::Measured,
+        cells: vec![
+            Cell::text(s.verdict.name()),
+            Cell::text(s.evidence),
+            if s.published.is_empty() { Cell::text("\u{2013}") } else { Cell::text(s.published) },
+        ],
+        id: None,
+        source: None,
+    };
+    Sheet {
+        id,
+        caption,
         layout: Layout::Words,
         columns: vec![
             column("statement", ""),
-            column("here", "by the intervals alone"),
+            column("here", "by the rule above the table"),
             column("measured", ""),
             column("published gains", "of memory over attention at the same settings, in the same order"),
         ],
-        groups: vec![Group { title: String::new(), rows }],
-    })
+        groups: vec![Group { title: String::new(), rows: all.into_iter().map(row).collect() }],
+    }
 }

@@ -46,7 +46,11 @@ fn one(text: &mut String, study: &Study) {
                 Ok(gain) => {
                     let [value, low, high] =
                         [gain.interval.value, gain.interval.low, gain.interval.high].map(|v| 100.0 * v);
-                    let _ = write!(text, "  {value:>+6.1} ({low:>+6.1} to {high:>+6.1}) {}", bar(gain.interval.value));
+                    let _ = write!(
+                        text,
+                        "  {value:>+6.1} ({low:>+6.1} to {high:>+6.1}) {}",
+                        bar(gain.interval.value)
+                    );
                 }
                 Err(reason) => {
                     let _ = write!(text, "  - ({reason})");

@@ -3,12 +3,12 @@
 //! families, a row each and a column for each task (Figure 1 of arXiv 2605.28640). The budget's axis is
 //! logarithmic; budget 1 is dense attention, in every panel.
 
+use crate::report::OrReason;
 use crate::report::chart::{Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, series_key};
 use crate::report::method::budget_name;
 use crate::report::study::{Accuracy, Row, Study};
-use crate::report::OrReason;
 use crate::table::short;
 
 const SIZE: [f64; 2] = [220.0, 172.0];
@@ -24,7 +24,8 @@ pub(crate) struct OfFamily {
     pub(crate) budgets: usize,
 }
 
-/// The figures of a study, one for each family of methods with a known budget.
+/// The figures of a study, one for each family of methods with several known budgets (for every family if none has
+/// several), the paper's first.
 pub(crate) fn families(study: &Study, number: usize) -> Vec<OfFamily> {
     let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let figure = |(family, arms): (String, Vec<usize>)| {
@@ -37,12 +38,16 @@ pub(crate) fn families(study: &Study, number: usize) -> Vec<OfFamily> {
             caption: String::new(),
             legend: legend(study),
             columns: 5,
-            size: SIZE,
             panels: panels(study, &family, &arms, SIZE),
         };
         Some(OfFamily { figure, of_paper, budgets: arms.len() })
     };
-    study.families().into_iter().filter_map(figure).collect()
+    let mut all: Vec<OfFamily> = study.families().into_iter().filter_map(figure).collect();
+    if all.iter().any(|f| f.budgets > 2) {
+        all.retain(|f| f.budgets > 2);
+    }
+    all.sort_by_key(|f| !f.of_paper);
+    all
 }
 
 /// All families with several budgets that the paper has rows of, a row of panels each; none if there is no
@@ -64,7 +69,6 @@ pub(crate) fn grid(study: &Study, number: usize) -> Option<Figure> {
         caption: String::new(),
         legend: legend(study),
         columns: study.tasks.len() + 1,
-        size: SMALL,
         panels: all,
     })
 }
@@ -148,13 +152,12 @@ fn panel(
     // Small panels have no room for a long name.
     let shown = if size[0] < 200.0 { small_title(family, title) } else { title.to_owned() };
     let plot = Plot { size, title: shown, x, y: Scale::percent(), lines };
-    Panel { title: format!("{family}, {title}"), description, drawing: plot.draw() }
+    Panel { title: format!("{family}, {title}"), description, drawing: plot.draw(), size }
 }
 
 fn small_title(family: &str, title: &str) -> String {
     if title == "mean of tasks" {
-        let name = family.split(':').next().unwrap_or(family);
-        format!("{name}, mean")
+        format!("{}, mean", family.replace(":block=", " "))
     } else {
         short(title).to_owned()
     }

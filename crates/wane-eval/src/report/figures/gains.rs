@@ -3,9 +3,10 @@
 //! setting as hollow markers beside it.
 
 use crate::report::chart::{Dot, Dots, Scale};
-use crate::report::drawing::{Ink, Marker};
+use crate::report::drawing::{Font, Ink, Marker};
 use crate::report::figure::{Figure, Panel, Sample};
 use crate::report::published;
+use crate::report::raster::text_width;
 use crate::report::study::Study;
 use crate::report::tables::signed;
 
@@ -14,7 +15,8 @@ const WIDTH: f64 = 380.0;
 /// The figure; none without a second model or without gains.
 pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
     let m = (study.models.len() > 1).then_some(1)?;
-    let has_gain = |index: &usize| !study.arms[*index].method.is_dense() && study.gain(*index, m).mean.is_ok();
+    let has_gain =
+        |index: &usize| !study.arms[*index].method.is_dense() && study.gain(*index, m).mean.is_ok();
     let groups: Vec<(String, Vec<usize>)> = study
         .groups()
         .into_iter()
@@ -37,17 +39,20 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
     let low = ends.iter().copied().fold(f64::INFINITY, f64::min);
     let high = ends.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let margin = (0.04 * (high - low)).max(0.5);
-    let x = Scale::linear(low - margin, high + margin, 4);
-    let most = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let x = Scale::linear(low - margin, high + margin, 4).rounded_up();
+    let widest = rows.iter().flatten().map(|(label, _)| text_width(label, Font::Label)).fold(60.0, f64::max);
     let panels = groups
         .iter()
         .zip(rows)
         .map(|((name, _), rows)| {
-            let told: Vec<String> = rows.iter().filter_map(|(_, d)| Some(d.first()?.tooltip.clone())).collect();
+            let told: Vec<String> =
+                rows.iter().filter_map(|(_, d)| Some(d.first()?.tooltip.clone())).collect();
+            let size = [WIDTH, Dots::height(rows.len())];
+            let labels = (1.06 * widest + 10.0).min(220.0);
             let dots =
-                Dots { width: WIDTH, labels: 168.0, title: name.clone(), x: x.clone(), origin: Some(0.0), rows };
+                Dots { width: WIDTH, labels, title: name.clone(), x: x.clone(), origin: Some(0.0), rows };
             let title = format!("Gains under {name}");
-            Panel { title, description: format!("{}.", told.join("; ")), drawing: dots.draw() }
+            Panel { title, description: format!("{}.", told.join("; ")), drawing: dots.draw(), size }
         })
         .collect();
     let mut legend = vec![(Sample::Mark(Ink::Series(m), Marker::Filled(m)), study.gain_name(m))];
@@ -60,7 +65,6 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
         caption: "Bars are 95 % intervals (paired bootstrap on the same samples). Published gains are those of other, larger models at the same method, block and k.".into(),
         legend,
         columns: 2,
-        size: [WIDTH, Dots::height(most)],
         panels,
     })
 }

@@ -34,7 +34,6 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
         caption: "Means over the selector's seeds; bars are one population standard deviation (ddof 0) over the seeds, as in the paper's Table 5; forced parts are kept.".into(),
         legend,
         columns: 3,
-        size: [WIDTH, Dots::height(study.tasks.len() + 1)],
         panels,
     })
 }
@@ -72,11 +71,19 @@ fn panel(study: &Study, index: usize) -> Panel {
             format!("{label}: {}", values.join(", "))
         })
         .collect();
-    let dots = Dots { width: WIDTH, labels: 48.0, title: arm.method.short_label(), x: Scale::percent(), origin: None, rows };
+    let dots = Dots {
+        width: WIDTH,
+        labels: 48.0,
+        title: arm.method.short_label(),
+        x: Scale::percent(),
+        origin: None,
+        rows,
+    };
     Panel {
         title: format!("Random selector, {}", arm.label),
         description: format!("Percent, in the order of the legend. {}.", told.join("; ")),
         drawing: dots.draw(),
+        size: [WIDTH, Dots::height(study.tasks.len() + 1)],
     }
 }
 
