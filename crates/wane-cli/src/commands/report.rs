@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use wane_eval::report::{self, Options};
 
+use super::shared::{outln, scorer};
+
 /// Arguments.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example: wane report compare --out page")]
@@ -18,7 +20,7 @@ pub(crate) struct Args {
     out: PathBuf,
     /// Scorer: `protocol` (the prompt form's: comma_set for input, the task's own for prefix), `task` (each
     /// task's own), comma_set, ...
-    #[arg(long, default_value = "protocol")]
+    #[arg(long, default_value = "protocol", value_parser = report_scorer)]
     scorer: String,
 }
 
@@ -28,8 +30,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for note in &written.notes {
         eprintln!("note: {note}");
     }
-    print!("{}", written.summary);
-    println!("{} records, {} files", written.records, written.files.len());
-    println!("page: {}", written.page.display());
+    outln!("{}", written.summary.trim_end());
+    outln!("{} records, {} files", written.records, written.files.len());
+    outln!("page: {}", written.page.display());
     Ok(())
+}
+
+/// Like [`scorer`], and `protocol`.
+fn report_scorer(text: &str) -> std::result::Result<String, String> {
+    if text == "protocol" { Ok(text.into()) } else { scorer(text) }
 }

@@ -19,7 +19,6 @@ mod gzip;
 mod heads;
 mod input;
 mod load;
-mod memory_record;
 mod method;
 mod page;
 mod palette;
@@ -38,8 +37,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::memory::record::MemoryRecord;
 use crate::{Error, Result};
-use memory_record::MemoryRecord;
 use study::Study;
 
 /// A value, or why there is none.
@@ -97,12 +96,12 @@ fn memory_record(path: &Path) -> Result<MemoryRecord> {
         line: e.line(),
         message: format!("expected the record of a memory: {e}"),
     })?;
-    if record.version > crate::report::memory_record::VERSION {
+    if record.version > crate::memory::record::VERSION {
         return Err(Error::Invalid(format!(
             "{}: version {} is newer than {}: use a newer wane",
             path.display(),
             record.version,
-            crate::report::memory_record::VERSION
+            crate::memory::record::VERSION
         )));
     }
     Ok(record)

@@ -154,7 +154,7 @@ fn memories(text: &mut String, contents: &Contents) {
         for figure in figures::of_memory(contents, i) {
             text.push_str(&figure.html());
         }
-        let item = |m: &crate::report::memory_record::ModelMemory| {
+        let item = |m: &crate::memory::record::ModelMemory| {
             format!(
                 "<li>{}, weights {}: {} sequences, {} tokens, {} needles ({}), {} left out; {}; {}</li>",
                 escape(&m.model),

@@ -1,11 +1,14 @@
-//! Sentence boundaries. RULER uses NLTK's Punkt for English; where its tables are not at hand, the
-//! rule here: a sentence ends after `.`, `?` or `!` (and closing quotes or brackets) if white space
+//! Sentence boundaries. RULER uses NLTK's Punkt for English ([`punkt`](super::punkt)); where its tables
+//! are not at hand, the rule here: a sentence ends after `.`, `?` or `!` (and closing quotes or brackets) if white space
 //! follows and the next word does not start with a small letter, unless the word before the stop is
 //! an initial or one of a few titles and abbreviations.
 //!
-//! Does not do: Punkt's learned abbreviations; results name the splitter they used.
+//! Does not do: other languages; results name the splitter they used.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use super::punkt::Punkt;
 
 /// How sentences are found.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +17,8 @@ pub enum Splitter {
     /// The rule above, named `simple`.
     #[default]
     Simple,
+    /// NLTK's, named `punkt-` and the beginning of its tables' SHA-256.
+    Punkt(Arc<Punkt>),
 }
 
 const ABBREVIATIONS: [&str; 26] = [
@@ -23,9 +28,10 @@ const ABBREVIATIONS: [&str; 26] = [
 
 impl Splitter {
     /// The name that results carry.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> String {
         match self {
-            Self::Simple => "simple",
+            Self::Simple => "simple".into(),
+            Self::Punkt(punkt) => format!("punkt-{}", punkt.tables().hash().get(..8).unwrap_or("unread")),
         }
     }
 
@@ -33,6 +39,7 @@ impl Splitter {
     pub fn split(&self, text: &str) -> Vec<Range<usize>> {
         match self {
             Self::Simple => simple(text),
+            Self::Punkt(punkt) => punkt.split(text),
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::report::chart::{Dot, Dots, Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, Sample};
-use crate::report::memory_record::{BINS, HeadMemory, MemoryRecord};
+use crate::memory::record::{BINS, HeadMemory, MemoryRecord};
 
 const SIZE: [f64; 2] = [220.0, 172.0];
 

@@ -32,7 +32,7 @@ pub(super) fn all(contents: &Contents) -> Vec<Figure> {
 /// The figures of memory record number `i`.
 pub(super) fn of_memory(contents: &Contents, i: usize) -> Vec<Figure> {
     let record = &contents.memories[i].1;
-    let name = |m: &crate::report::memory_record::ModelMemory| {
+    let name = |m: &crate::memory::record::ModelMemory| {
         let same = record.models.iter().filter(|other| other.model == m.model).count();
         if same > 1 {
             format!("{} ({})", m.model, super::load::short_hash(&m.model_hash))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{QUEST, contains, lines, pair};
 use crate::hits::record::{HeadHits, HeadUnit, Hits, Measured};
-use crate::report::memory_record::{BINS, HeadMemory, MemoryRecord, ModelMemory};
+use crate::memory::record::{BINS, HeadMemory, MemoryRecord, ModelMemory};
 use crate::report::{Options, Written, write};
 use crate::ruler::prompt::PromptForm;
 

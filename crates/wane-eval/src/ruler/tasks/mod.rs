@@ -1,5 +1,7 @@
 //! The registry of tasks: one file and one line each.
 
+mod cwe;
+mod fwe;
 mod niah_multikey_1;
 mod niah_multikey_2;
 mod niah_multikey_3;
@@ -8,9 +10,12 @@ mod niah_multivalue;
 mod niah_single_1;
 mod niah_single_2;
 mod niah_single_3;
+mod qa_1;
+mod qa_2;
+mod vt;
 
 use super::TaskEntry;
-use crate::{Error, Result};
+use crate::{Error, Result, nearest};
 
 /// Every task, in RULER's order.
 pub const TASKS: &[TaskEntry] = &[
@@ -22,6 +27,11 @@ pub const TASKS: &[TaskEntry] = &[
     niah_multikey_3::ENTRY,
     niah_multivalue::ENTRY,
     niah_multiquery::ENTRY,
+    vt::ENTRY,
+    cwe::ENTRY,
+    fwe::ENTRY,
+    qa_1::ENTRY,
+    qa_2::ENTRY,
 ];
 
 /// The tasks that a list of names means: task names, `niah` (the eight needle tasks), `all`.
@@ -40,25 +50,12 @@ pub fn select<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static TaskEntry>> {
         }
         let known = name == "all" || name == "niah" || TASKS.iter().any(|t| t.name == name);
         if chosen.len() == before && !known {
-            let nearest =
-                TASKS.iter().map(|t| t.name).min_by_key(|t| distance(t, name)).unwrap_or("niah_single_1");
+            let nearest = nearest(name, TASKS.iter().map(|t| t.name));
             return Err(Error::UnknownTask { name: name.to_owned(), nearest });
         }
     }
     Ok(chosen)
 }
 
-/// Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let next = (corner + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = row[j + 1];
-            row[j + 1] = next;
-        }
-    }
-    row[b.len()]
-}
+#[cfg(test)]
+mod tests;
