@@ -27,6 +27,11 @@ pub(crate) enum RulerCommand {
     /// Score a file of predictions (fields `pred` and `outputs`)
     #[command(after_help = "Example: wane ruler score predictions.jsonl --scorer comma_set")]
     Score(ScoreArgs),
+    /// Print the sentences of a haystack, one JSON string a line: to compare a splitter with another
+    #[command(
+        after_help = "Example: wane ruler sentences --haystack PaulGrahamEssays.json --punkt nltk_data"
+    )]
+    Sentences(FileArgs),
     /// Compare two files or folders of samples and say where they first differ
     #[command(after_help = "Example: wane ruler check data nvidia-data")]
     Check {
@@ -96,6 +101,7 @@ pub(crate) fn run(command: RulerCommand) -> anyhow::Result<()> {
     match command {
         RulerCommand::Generate(args) => generate(&args),
         RulerCommand::Score(args) => score_file(&args),
+        RulerCommand::Sentences(args) => sentences(&args),
         RulerCommand::Check { a, b } => compare(&a, &b),
     }
 }
@@ -144,6 +150,17 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
             start.elapsed().as_secs_f64()
         );
     }
+    Ok(())
+}
+
+fn sentences(args: &FileArgs) -> anyhow::Result<()> {
+    let haystack = args.haystack()?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for sentence in haystack.sentences(haystack.words()).iter() {
+        out.write_all(jsonl::line(sentence)?.as_bytes())?;
+    }
+    out.flush()?;
+    eprintln!("haystack {}", haystack.name());
     Ok(())
 }
 
