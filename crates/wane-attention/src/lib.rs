@@ -23,4 +23,4 @@ pub use error::{Error, Result};
 pub use grammar::{Plan, SparseFrom};
 pub use methods::{METHODS, MethodEntry};
 pub use phases::Phase;
-pub use probe::{Observation, Probe, SharedProbe, Unit};
+pub use probe::{Choice, Observation, Probe, PromptQueries, SharedProbe, StepVectors, Unit};

@@ -104,11 +104,22 @@ pub trait EvictPhase: fmt::Debug + Send + Sync {
     /// one for each of them, also where nothing was evicted, so that sequences can decode together.
     fn per_query_head(&self, layer: usize) -> bool;
 
-    /// Positions to keep for each KV head (or each query head), ascending.
+    /// What to keep for each KV head (or each query head).
     ///
     /// # Errors
     /// An operator failed.
-    fn keep(&self, step: &EvictStep<'_>) -> Result<Vec<Vec<i32>>>;
+    fn keep(&self, step: &EvictStep<'_>) -> Result<Kept>;
+}
+
+/// What stays in the cache after the prompt.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Positions for each KV head (or each query head), ascending.
+    pub rows: Vec<Vec<i32>>,
+    /// f32 [heads that selected, positions that were scored].
+    pub scores: Tensor,
+    /// How many of the newest positions stay whatever their scores.
+    pub newest: usize,
 }
 
 /// Decides what a decode step reads.
@@ -170,6 +181,8 @@ pub struct BlockReads {
     pub selection: Selection,
     /// Rows per block.
     pub block: usize,
+    /// f32 [rows of the selection, blocks]: what it was selected by.
+    pub scores: Tensor,
 }
 
 /// A decode method at work in one layer of one batch.
@@ -182,6 +195,9 @@ pub trait LayerSelector: fmt::Debug + Send {
 
     /// Rows per block.
     fn block(&self) -> usize;
+
+    /// How many of the first and of the newest blocks are always selected.
+    fn forced(&self) -> [usize; 2];
 
     /// Bytes of summaries that a selection over a lane of `len` rows reads.
     fn summary_bytes(&self, len: usize) -> usize;

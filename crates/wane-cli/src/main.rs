@@ -4,7 +4,10 @@
 //! Exit codes: 0 success, 1 the command failed (one sentence on stderr), 2 the arguments are wrong.
 
 mod commands;
+#[cfg(test)]
+mod tests;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -30,6 +33,10 @@ enum Command {
     Compare(commands::compare::Args),
     /// Measure models under methods on benchmark tasks
     Eval(commands::eval::Args),
+    /// How often the heads of a model select the answer's place under a method
+    Hits(commands::hits::Args),
+    /// What a model's memory keeps: gates, half-lives, how far a needle reaches
+    Memory(commands::memory::Args),
     /// One page with figures and tables, from records
     Report(commands::report::Args),
     /// Train a model from a configuration file
@@ -84,6 +91,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Compare(args) => commands::compare::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Hits(args) => commands::hits::run(&args),
+        Command::Memory(args) => commands::memory::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::Train(args) => commands::train::run(args),
         Command::Tokenizer(args) => commands::tokenizer::run(args),
@@ -97,8 +106,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Tasks => commands::tasks::run(),
         Command::Ruler(command) => commands::ruler::run(command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "wane", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator panics when its writer fails.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "wane", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
     }
 }

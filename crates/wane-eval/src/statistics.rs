@@ -68,5 +68,13 @@ pub fn paired_bootstrap(tasks: &[Vec<f64>], resamples: usize, seed: u64) -> Inte
     Interval { value, low: at(0.025), high: at(0.975) }
 }
 
+/// The population standard deviation (divided by n, not n - 1), which is what the paper's `+-` over five
+/// seeds is; 0 without values.
+pub fn population_deviation(values: &[f64]) -> f64 {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
+
 #[cfg(test)]
 mod tests;

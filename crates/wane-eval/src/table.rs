@@ -38,6 +38,8 @@ pub fn short_method(method: &str) -> String {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                 let odd = (key == "selector" && value != "own")
                     || (key == "local" && value != "1")
+                    || (key == "kernel" && value != "5")
+                    || (key == "pool" && value != "avg")
                     || (key == "preset" && value != "paper");
                 (wanted.contains(&key) && !(key == "window" && name == "snapkv")) || odd
             })

@@ -1,13 +1,14 @@
 //! Times the attention kernels on a GPU and checks samples of their results against f64.
 //!
-//! `cargo run --release --example cuda_attention_bench`; beside it, run PyTorch's
-//! `scaled_dot_product_attention` at the shapes printed. Causal rates count half of the T x T
-//! products: forward 2 T T d per head, backward 2.5 times that.
+//! `cargo run --release --example cuda_attention_bench [causal]`; beside it,
+//! `reference/torch_attention_speed.py` times PyTorch's `scaled_dot_product_attention` at the same
+//! shapes. On an H100 or H200 both variants of the kernels are timed; `causal` leaves the other patterns
+//! out. Causal rates count half of the T x T products: forward 2 T T d per head, backward 2.5 times that.
 
 use half::bf16;
 use wane_kernels::cuda::CudaDevice;
 use wane_kernels::kv::PAGE_LEN;
-use wane_kernels::ops::attention::{Attended, AttentionDims, AttentionSaved, Pattern, attention, backward};
+use wane_kernels::ops::attention::{Attended, AttentionDims, AttentionSaved, CudaVariant, Pattern};
 use wane_kernels::ops::block_attention::{Reads, decode, prefill};
 use wane_kernels::testing::noise;
 use wane_kernels::{DType, Device, KvView, Page, PagePool, Result, Selection, Tensor};
@@ -111,15 +112,30 @@ impl Host {
 }
 
 fn training(gpu: &Arc<CudaDevice>, device: &Device, name: &str, dims: AttentionDims) -> Result<()> {
+    for variant in [CudaVariant::Portable, CudaVariant::Hopper] {
+        if variant.serves(gpu, dims) {
+            train_by(variant, gpu, device, name, dims)?;
+        }
+    }
+    Ok(())
+}
+
+fn train_by(
+    variant: CudaVariant,
+    gpu: &Arc<CudaDevice>,
+    device: &Device,
+    name: &str,
+    dims: AttentionDims,
+) -> Result<()> {
     let AttentionDims { batch, queries, heads, kv_heads, head_dim, .. } = dims;
     let tokens = batch * queries;
     let q = random(tokens, heads * head_dim, 1, device)?;
     let k = random(tokens, kv_heads * head_dim, 2, device)?;
     let v = random(tokens, kv_heads * head_dim, 3, device)?;
     let doutput = random(tokens, heads * head_dim, 4, device)?;
-    let attended = attention(&q, &k, &v, dims)?;
+    let attended = variant.attention(&q, &k, &v, dims)?;
     let saved = AttentionSaved { q: &q, k: &k, v: &v, attended: &attended };
-    let grads = backward(&doutput, saved, dims)?;
+    let grads = variant.backward(&doutput, saved, dims)?;
 
     let Attended { output, lse } = &attended;
     let host = |tensor: &Tensor| tensor.to_f32_vec();
@@ -144,11 +160,11 @@ fn training(gpu: &Arc<CudaDevice>, device: &Device, name: &str, dims: AttentionD
         worst_gradients.iter_mut().zip(errors).for_each(|(w, e)| *w = w.max(e));
     }
 
-    let forward = seconds(gpu, || attention(&q, &k, &v, dims).map(drop))?;
-    let both = seconds(gpu, || backward(&doutput, saved, dims).map(drop))?;
+    let forward = seconds(gpu, || variant.attention(&q, &k, &v, dims).map(drop))?;
+    let both = seconds(gpu, || variant.backward(&doutput, saved, dims).map(drop))?;
     let products = 2.0 * (batch * heads * head_dim) as f64 * (queries * queries) as f64;
     println!(
-        "{name} T {queries} d {head_dim} heads {heads}/{kv_heads} batch {batch}: forward {:.0} us, backward {:.0} us, dense rate {:.0} / {:.0} TFLOP/s; errors {worst:.1e}, dq dk dv {worst_gradients:.4?}, finite {finite}",
+        "{variant:?} {name} T {queries} d {head_dim} heads {heads}/{kv_heads} batch {batch}: forward {:.0} us, backward {:.0} us, dense rate {:.0} / {:.0} TFLOP/s; errors {worst:.1e}, dq dk dv {worst_gradients:.4?}, finite {finite}",
         forward * 1e6,
         both * 1e6,
         products / forward * 1e-12,
@@ -257,6 +273,9 @@ fn main() -> Result<()> {
     };
     for (head_dim, heads, kv_heads) in [(32, 32, 32), (64, 16, 16), (128, 16, 16), (128, 16, 4)] {
         training(gpu, &device, "causal", dims(head_dim, heads, kv_heads, Pattern::Causal))?;
+    }
+    if std::env::args().nth(1).as_deref() == Some("causal") {
+        return Ok(());
     }
     let strided = Pattern::Dilated { dilation: Some(64), window: 0, initial: 0 };
     let windowed = Pattern::Dilated { dilation: None, window: 64, initial: 0 };

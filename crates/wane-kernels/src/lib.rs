@@ -7,6 +7,7 @@
 
 pub mod cuda;
 pub mod device;
+pub mod documents;
 pub mod error;
 pub mod kv;
 pub mod ops;
@@ -20,6 +21,7 @@ pub mod testing;
 
 pub use cpu::CpuBuffer;
 pub use device::Device;
+pub use documents::Documents;
 pub use error::{Error, Result};
 pub use kv::{KvView, Page, PagePool, Selection};
 pub use tensor::{Cols, ColsMut, DType, Storage, Tensor};

@@ -413,11 +413,34 @@ impl Tensor {
     /// # Errors
     /// They differ.
     pub fn copy_from(&mut self, source: &Self) -> Result<()> {
-        if self.dtype != source.dtype || self.len() != source.len() || self.device != source.device {
+        if self.len() != source.len() {
             return Err(Error::shape("copy_from", format!("{self:?}"), format!("{source:?}")));
         }
-        let (to, from) = (self.offset * self.dtype.size(), source.offset * source.dtype.size());
-        let bytes = self.num_bytes();
+        self.copy_elements(0, source)
+    }
+
+    /// Overwrites rows `rows` of the matrix with the elements of `source` (same device and dtype, as many elements).
+    ///
+    /// # Errors
+    /// They differ, or the rows are out of bounds.
+    pub fn copy_rows_from(&mut self, rows: std::ops::Range<usize>, source: &Self) -> Result<()> {
+        if rows.end > self.rows() || rows.len() * self.width() != source.len() {
+            return Err(Error::shape(
+                "copy_rows_from",
+                format!("rows {rows:?} of {self:?}"),
+                format!("{source:?}"),
+            ));
+        }
+        self.copy_elements(rows.start * self.width(), source)
+    }
+
+    // Elements from `start` on become those of `source`.
+    fn copy_elements(&mut self, start: usize, source: &Self) -> Result<()> {
+        if self.dtype != source.dtype || self.device != source.device {
+            return Err(Error::shape("copy_from", format!("{self:?}"), format!("{source:?}")));
+        }
+        let to = (self.offset + start) * self.dtype.size();
+        let (from, bytes) = (source.offset * source.dtype.size(), source.num_bytes());
         match (
             Arc::get_mut(&mut self.storage).expect("writable storage must not be shared"),
             &*source.storage,

@@ -6,18 +6,19 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wane_attention::{DecodeBatch, Plan, SequenceCache};
 use wane_kernels::ops::attention::Pattern;
 use wane_kernels::ops::cast::cast;
 use wane_kernels::testing::{device, noise};
-use wane_kernels::{DType, Device, Tensor};
+use wane_kernels::{DType, Device, Documents, Tensor};
 use wane_model::config::{
     Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
-    QkNorm, RopeConfig, RopeScaling,
+    QkNorm,
 };
 use wane_model::decoder::initialize::{GateBias, Initialization, ResidualScale};
-use wane_model::decoder::{Batch, CacheOptions, Decoder, Gradients, Keep, TrainOptions};
+use wane_model::decoder::{Batch, CacheOptions, Decoder, Gradients, Isolation, Keep, TrainOptions};
 
 const VOCABULARY: usize = 131;
 
@@ -31,20 +32,9 @@ fn plain() -> ModelConfig {
         num_attention_heads: 4,
         num_key_value_heads: 2,
         head_dim: 16,
-        rms_norm_eps: 1e-6,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
         max_position_embeddings: 256,
-        tie_word_embeddings: false,
-        ffn_activation: FfnActivation::SwiGlu,
-        attention_bias: AttentionBias::None,
-        qk_norm: QkNorm::None,
-        norm_placement: NormPlacement::Pre,
-        output_gate: false,
-        memory: None,
-        sliding_window: None,
-        bos_token_id: None,
         eos_token_ids: vec![0],
-        pad_token_id: None,
+        ..ModelConfig::llama()
     }
 }
 
@@ -96,6 +86,7 @@ fn batch(sequences: usize, tokens: usize, device: &Device) -> Batch {
         weights: Tensor::from_f32(&weights, &[rows], device).unwrap(),
         batch: sequences,
         tokens,
+        isolation: Isolation::default(),
     }
 }
 
@@ -118,9 +109,18 @@ fn losses_and_gradients() {
     let dilated = Pattern::Dilated { dilation: Some(16), window: 5, initial: 2 };
     for (name, config) in families() {
         let (on_gpu, on_host) = pair(&config, &gpu);
-        for (pattern, keep) in [(Pattern::Causal, Keep::Everything), (dilated, Keep::BlockInputs)] {
+        // The whole sequences, then five documents packed into them.
+        let (none, packed) = (Isolation::default(), Some(Arc::new(Documents::new([30, 40, 5, 70, 5]))));
+        let apart = Isolation { attention: packed.clone(), memory: packed };
+        for (pattern, keep, isolation) in [
+            (Pattern::Causal, Keep::Everything, &none),
+            (dilated, Keep::BlockInputs, &none),
+            (Pattern::Causal, Keep::Everything, &apart),
+            (dilated, Keep::BlockInputs, &apart),
+        ] {
             let run = |decoder: &Decoder| {
-                let batch = batch(2, 75, decoder.batch_device());
+                let mut batch = batch(2, 75, decoder.device());
+                batch.isolation = isolation.clone();
                 let mut gradients = Gradients::zeros(decoder).unwrap();
                 let options = TrainOptions { pattern, keep, scale: 0.01 };
                 decoder.loss_and_gradients(&batch, &options, &mut gradients).unwrap();

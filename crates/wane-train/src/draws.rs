@@ -2,7 +2,7 @@
 //! its i-th word is Philox 4x32-10 of the counter `(purpose, step, row, i / 4)`. Whoever asks for
 //! the same coordinates gets the same numbers, so nothing has to be saved for an exact resume.
 
-use wane_kernels::ops::random::philox;
+use wane_kernels::ops::random::Words;
 
 /// What a stream is for; streams of different purposes never share numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,38 +15,18 @@ pub enum Purpose {
 
 /// A stream of random numbers.
 #[derive(Debug, Clone)]
-pub struct Draws {
-    key: [u32; 2],
-    counter: [u32; 4],
-    words: [u32; 4],
-    used: usize,
-}
+pub struct Draws(Words);
 
 impl Draws {
     /// The stream of (seed, purpose, step, row).
     pub fn new(seed: u64, purpose: Purpose, step: u64, row: u64) -> Self {
-        Self {
-            key: [seed as u32, (seed >> 32) as u32],
-            // Steps and rows stay below 2^32 by far; the purpose takes a word of its own.
-            counter: [purpose as u32, step as u32, row as u32, 0],
-            words: [0; 4],
-            used: 4,
-        }
-    }
-
-    fn word(&mut self) -> u32 {
-        if self.used == 4 {
-            self.words = philox(self.counter, self.key);
-            self.counter[3] = self.counter[3].wrapping_add(1);
-            self.used = 0;
-        }
-        self.used += 1;
-        self.words[self.used - 1]
+        // Steps and rows stay below 2^32 by far; the purpose takes a word of its own.
+        Self(Words::new(seed, [purpose as u32, step as u32, row as u32, 0], 3))
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        u64::from(self.word()) << 32 | u64::from(self.word())
+        u64::from(self.0.draw()) << 32 | u64::from(self.0.draw())
     }
 
     /// Uniform in [0, 1), 53 bits.

@@ -51,6 +51,9 @@ pub enum Error {
         /// What was seen and what may help.
         message: String,
     },
+    /// Another process of the run, or the way to it, failed.
+    #[error("parallel training: {0}")]
+    Parallel(String),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {

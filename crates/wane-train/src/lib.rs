@@ -17,6 +17,7 @@ pub mod losses;
 pub mod memory_stats;
 pub mod observe;
 pub mod optimizer;
+pub mod parallel;
 pub mod schedule;
 pub mod trainer;
 pub mod validation;

@@ -32,6 +32,17 @@ impl LossSums {
         }
     }
 
+    /// The sums as numbers, to be added to those of other processes.
+    pub fn to_values(&self) -> [f64; 8] {
+        let [(a, b), (c, d), (e, f), (g, h)] = [self.weighted, self.text, self.context, self.answer];
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// From [`LossSums::to_values`].
+    pub fn from_values([a, b, c, d, e, f, g, h]: [f64; 8]) -> Self {
+        Self { weighted: (a, b), text: (c, d), context: (e, f), answer: (g, h) }
+    }
+
     /// The mean that training minimizes.
     pub fn weighted(&self) -> f64 {
         self.weighted.0 / self.weighted.1
@@ -71,6 +82,7 @@ mod tests {
             targets: vec![0; 4],
             weights: vec![1.0, 0.5, 2.0, 0.0],
             kinds: vec![Text, Context, Answer, Padding],
+            starts: vec![vec![]],
         };
         let mut sums = LossSums::default();
         sums.add(&batch, &[3.0, 2.0, 1.0, f32::NAN]);

@@ -4,13 +4,15 @@
 //! `ln 2`): then greedy decoding certainly emits it. That is a lower bound on the exact match of greedy
 //! decoding, at the price of one forward pass; the benchmark itself is `wane eval`.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use wane_kernels::Tensor;
 use wane_kernels::ops::attention::Pattern;
-use wane_model::decoder::{Batch, Decoder};
+use wane_model::decoder::{Batch, Decoder, Isolation};
 
 use crate::Result;
-use crate::config::RunConfig;
+use crate::config::{DataTable, RunConfig};
 use crate::data::batch::{Row, TargetKind};
 use crate::data::mixture::spaced_rows;
 use crate::data::tokenizer::TokenizerHash;
@@ -22,6 +24,7 @@ use crate::losses::LossSums;
 pub struct ValidationSet {
     sequence: usize,
     batch: usize,
+    apart: Apart,
     text: Vec<Row>,
     tasks: Vec<(String, Vec<Row>)>,
 }
@@ -60,7 +63,7 @@ impl ValidationSet {
         let sequence = config.training.sequence;
         let mut text = Vec::new();
         if let Some(path) = &table.shards {
-            text = spaced_rows(&Shard::open_all(path, tokenizer)?, sequence, table.text_rows);
+            text = spaced_rows(&Shard::open_all(path, tokenizer)?, sequence, table.text_rows, mixture.end());
         }
         let mut tasks = Vec::new();
         if table.samples_per_task > 0 {
@@ -69,7 +72,7 @@ impl ValidationSet {
             }
         }
         let batch = table.batch.unwrap_or(config.training.batch / config.training.accumulation).max(1);
-        Ok(Self { sequence, batch, text, tasks })
+        Ok(Self { sequence, batch, apart: Apart::of(&config.data), text, tasks })
     }
 
     /// Whether there is nothing to validate on.
@@ -112,10 +115,24 @@ impl ValidationSet {
     ) -> Result<()> {
         for rows in rows.chunks(self.batch) {
             let batch = HostBatch::from_rows(rows, self.sequence);
-            let losses = decoder.losses(&upload(&batch, decoder)?, pattern)?;
+            let losses = decoder.losses(&upload(&batch, decoder, self.apart)?, pattern)?;
             add(&batch, &losses.to_f32_vec()?);
         }
         Ok(())
+    }
+}
+
+/// What the documents of a row do not share: the configuration's two options.
+#[derive(Debug, Clone, Copy)]
+pub struct Apart {
+    mask: bool,
+    reset: bool,
+}
+
+impl Apart {
+    /// As configured.
+    pub fn of(table: &DataTable) -> Self {
+        Self { mask: table.document_mask, reset: table.memory_reset }
     }
 }
 
@@ -123,14 +140,19 @@ impl ValidationSet {
 ///
 /// # Errors
 /// The device is out of memory.
-pub fn upload(batch: &HostBatch, decoder: &Decoder) -> Result<Batch> {
+pub fn upload(batch: &HostBatch, decoder: &Decoder, apart: Apart) -> Result<Batch> {
     let (n, device) = ([batch.ids.len()], decoder.device());
+    let documents = (apart.mask || apart.reset).then(|| Arc::new(batch.documents()));
     Ok(Batch {
         ids: Tensor::from_i32(&batch.ids, &n, device)?,
         targets: Tensor::from_i32(&batch.targets, &n, device)?,
         weights: Tensor::from_f32(&batch.weights, &n, device)?,
         batch: batch.rows,
         tokens: batch.tokens,
+        isolation: Isolation {
+            attention: documents.clone().filter(|_| apart.mask),
+            memory: documents.filter(|_| apart.reset),
+        },
     })
 }
 

@@ -199,10 +199,10 @@ impl DecodeBatch {
         };
         let reads = match &state.last_reads {
             None => Reads::All,
-            Some(BlockReads { selection, block }) => Reads::Blocks { selection, block: *block },
+            Some(BlockReads { selection, block, .. }) => Reads::Blocks { selection, block: *block },
         };
         let output = block_attention::decode(qkv.q, kv, heads, self.config.scale, reads)?;
-        self.observe(layer)?;
+        self.observe(layer, qkv)?;
         Ok(output)
     }
 

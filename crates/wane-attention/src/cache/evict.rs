@@ -7,9 +7,9 @@ use wane_kernels::{Selection, Tensor};
 use super::lane::{Lane, PageTable, lane_tensor};
 use super::ring::{Ring, RingRule, Rows};
 use super::{LayerCache, SequenceCache};
-use crate::phases::EvictStep;
-use crate::probe::report;
-use crate::{Error, Observation, Phase, Result, Unit};
+use crate::phases::{EvictStep, Kept};
+use crate::probe::locked;
+use crate::{Choice, Error, Observation, Phase, Result, Unit};
 
 impl SequenceCache {
     /// The rule by which the decode method drops rows of a layer.
@@ -23,20 +23,22 @@ impl SequenceCache {
         let mut keep = None;
         if let Some(phase) = self.phases.evict.clone().filter(|phase| phase.evicts(layer, len)) {
             let wanted = phase.query_window();
-            let kept = self.layers[layer].last_queries.take();
-            let q = match &kept {
+            let queries = self.layers[layer].last_queries.take();
+            let q = match &queries {
                 Some(q) if q.rows() >= wanted => q.slice(q.rows() - wanted, q.rows())?,
                 _ => {
                     return Err(Error::State(format!(
                         "the eviction looks at the prompt's last {wanted} queries, and {} were kept: set \
                          `keep_queries` to {wanted} for the prefill",
-                        kept.map_or(0, |q| q.rows())
+                        queries.map_or(0, |q| q.rows())
                     )));
                 }
             };
             let dims = self.dims(wanted, len);
-            keep = Some(phase.keep(&EvictStep { layer, q: &q, k, dims, sequence: self.sequence })?);
-            self.layers[layer].last_queries = kept;
+            let kept = phase.keep(&EvictStep { layer, q: &q, k, dims, sequence: self.sequence })?;
+            self.report_retained(layer, len, &kept)?;
+            keep = Some(kept.rows);
+            self.layers[layer].last_queries = queries;
         }
         let ring = self.ring(layer);
         let state = &mut self.layers[layer];
@@ -55,7 +57,6 @@ impl SequenceCache {
             self.compact(layer, keep.as_deref(), ring)?;
         }
         self.layers[layer].retained = keep;
-        self.report_retained(layer);
         Ok(())
     }
 
@@ -93,23 +94,19 @@ impl SequenceCache {
         Ok(())
     }
 
-    fn report_retained(&self, layer: usize) {
-        let state = &self.layers[layer];
-        if let (Some(probe), Some(retained)) = (&self.probe, &state.retained) {
-            let group = self.config.heads / retained.len();
-            report(
-                probe,
-                Observation {
-                    sequence: self.sequence,
-                    layer,
-                    phase: Phase::AfterPrefill,
-                    position: state.prompt,
-                    unit: Unit::Position,
-                    indices: (0..self.config.heads)
-                        .map(|head| vec![retained[head / group].clone()])
-                        .collect(),
-                },
-            );
-        }
+    fn report_retained(&self, layer: usize, prompt: usize, kept: &Kept) -> Result<()> {
+        let Some(probe) = &self.probe else { return Ok(()) };
+        let group = self.config.heads / kept.rows.len();
+        let observation = Observation {
+            sequence: self.sequence,
+            layer,
+            phase: Phase::AfterPrefill,
+            position: prompt,
+            unit: Unit::Position,
+            indices: (0..self.config.heads).map(|head| vec![kept.rows[head / group].clone()]).collect(),
+            choice: Choice::new(prompt, [0, kept.newest], &kept.scores)?,
+        };
+        locked(probe).observe(observation);
+        Ok(())
     }
 }

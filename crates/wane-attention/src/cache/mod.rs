@@ -16,7 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use wane_kernels::{PagePool, Tensor};
+use wane_kernels::{DType, PagePool, Tensor};
 
 use crate::phases::Phases;
 use crate::{Error, Plan, Result, SharedProbe};
@@ -190,6 +190,24 @@ impl SequenceCache {
     /// Positions that an eviction kept, for each lane of the layer; `None` if none took place.
     pub fn retained(&self, layer: usize) -> Option<&[Vec<i32>]> {
         self.layers[layer].retained.as_deref()
+    }
+
+    /// The prompt's last queries in a layer, [at least `keep_queries` if there were so many, heads * head_dim];
+    /// `None` before the prompt and if none were to be kept.
+    pub fn last_queries(&self, layer: usize) -> Option<&Tensor> {
+        self.layers[layer].last_queries.as_ref()
+    }
+
+    /// All keys of a layer, after the rotation, f32 [position, kv_heads * head_dim].
+    ///
+    /// # Errors
+    /// Rows were dropped.
+    pub fn keys(&self, layer: usize) -> Result<Tensor> {
+        let LayerCache { lanes, seen, .. } = &self.layers[layer];
+        if lanes.len() != self.config.kv_heads || lanes.iter().any(|lane| lane.rows.len < *seen) {
+            return Err(Error::State(format!("`{}` has dropped some of the keys", self.plan)));
+        }
+        Ok(self.gather(layer, *seen, DType::F32)?.0)
     }
 
     /// Bytes of the pages of this sequence, those shared with forks included.

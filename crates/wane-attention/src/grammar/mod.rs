@@ -140,6 +140,11 @@ impl Plan {
         self.parts.iter().map(|part| part.entry.name).collect()
     }
 
+    /// The value of a method's key, if the plan has the method and the key is set.
+    pub fn setting(&self, method: &str, key: &str) -> Option<&str> {
+        self.parts.iter().find(|part| part.entry.name == method).and_then(|part| part.settings.text(key))
+    }
+
     /// What the methods do in each phase. Budgets must be resolved.
     pub(crate) fn phases(&self) -> Result<Phases> {
         let mut all = Phases::default();

@@ -8,20 +8,20 @@
 
 use std::sync::Arc;
 
-use wane_kernels::ops::attention::attention;
+use wane_kernels::ops::attention::{AttentionDims, attention};
 use wane_kernels::ops::block_attention;
 use wane_kernels::ops::block_summary::{block_means, mean_scores};
 use wane_kernels::ops::top_k::{Forced, top_k};
 use wane_kernels::{Selection, Tensor};
 
-use super::{MethodEntry, budget_in_blocks, check_budget};
+use super::{MethodEntry, budget_in_blocks, forced_blocks};
 use crate::grammar::{Key, Kind, Preset, Settings};
 use crate::phases::{Phases, PrefillPhase, PrefillStep};
-use crate::probe::{report, selection_rows};
+use crate::probe::{Probe, locked};
 use crate::selector::{
     BUDGET, COUNT_FORCED, DENSE_LAYERS, Draw, PRESETS, SEED, SELECTOR, SHARE_HELP, SHARES, Selector, Share,
 };
-use crate::{Observation, Phase, Result, Unit};
+use crate::{Choice, Observation, Phase, PromptQueries, Result, Unit};
 
 pub(super) const ENTRY: MethodEntry = MethodEntry {
     name: "moba",
@@ -66,13 +66,7 @@ struct Moba {
 
 fn build(settings: &Settings) -> Result<Phases> {
     let selector = Selector::of(settings);
-    let (first, local) = (settings.count("first"), settings.count("local"));
-    check_budget(settings, first + local)?;
-    let counted = settings.flag("count_forced");
-    let forced = match selector.is_pure() {
-        true => Forced { first: 0, local: 1, counted },
-        false => Forced { first, local, counted },
-    };
+    let forced = forced_blocks(settings, selector)?;
     let method = Moba {
         block: settings.count("block"),
         k: settings.count("k"),
@@ -94,20 +88,9 @@ impl PrefillPhase for Moba {
         if blocks <= self.k && step.probe.is_none() {
             return Ok(attention(step.q, step.k, step.v, dims)?.output);
         }
-        let selection = self.select(step, blocks)?;
+        let (selection, scores) = self.select(step, blocks)?;
         if let Some(probe) = step.probe {
-            let rows = selection_rows(&selection)?;
-            report(
-                probe,
-                Observation {
-                    sequence: step.sequence,
-                    layer: step.layer,
-                    phase: Phase::Prefill,
-                    position: dims.keys - dims.queries,
-                    unit: Unit::Block(self.block),
-                    indices: rows.chunks(dims.queries).map(<[Vec<i32>]>::to_vec).collect(),
-                },
-            );
+            self.report(step, &selection, &scores, &mut *locked(probe))?;
         }
         if blocks <= self.k {
             return Ok(attention(step.q, step.k, step.v, dims)?.output);
@@ -117,8 +100,47 @@ impl PrefillPhase for Moba {
 }
 
 impl Moba {
-    /// Rows (query head, query).
-    fn select(&self, step: &PrefillStep<'_>, blocks: usize) -> Result<Selection> {
+    /// Tells a probe what was selected, and by which scores for the chunk's last query.
+    fn report(
+        &self,
+        step: &PrefillStep<'_>,
+        selection: &Selection,
+        scores: &Tensor,
+        probe: &mut dyn Probe,
+    ) -> Result<()> {
+        let AttentionDims { queries, keys, heads, .. } = step.dims;
+        let skip = match probe.prompt_queries() {
+            PromptQueries::All => 0,
+            PromptQueries::Last => queries - 1,
+        };
+        let width = selection.indices.width();
+        let (indices, counts) = (selection.indices.to_i32_vec()?, selection.counts.to_i32_vec()?);
+        let row = |row: usize| indices[row * width..][..counts[row] as usize].to_vec();
+        let rows = |head: usize| (skip..queries).map(|query| row(head * queries + query)).collect();
+        let selectors = scores.rows() / queries;
+        let last: Vec<Tensor> = (0..selectors)
+            .map(|head| Ok(scores.slice((head + 1) * queries - 1, (head + 1) * queries)?))
+            .collect::<Result<_>>()?;
+        let candidates = (keys - 1) / self.block + 1;
+        let mut choice =
+            Choice { candidates, forced: [self.forced.first, self.forced.local], scores: Vec::new() };
+        for row in &last {
+            choice.scores.extend(Choice::new(candidates, choice.forced, row)?.scores);
+        }
+        probe.observe(Observation {
+            sequence: step.sequence,
+            layer: step.layer,
+            phase: Phase::Prefill,
+            position: keys - queries + skip,
+            unit: Unit::Block(self.block),
+            indices: (0..heads).map(rows).collect(),
+            choice,
+        });
+        Ok(())
+    }
+
+    /// Rows (query head, query); and the scores behind it, rows (selecting head, query).
+    fn select(&self, step: &PrefillStep<'_>, blocks: usize) -> Result<(Selection, Tensor)> {
         let dims = step.dims;
         let device = step.q.device();
         let heads = self.share.selectors(dims.heads, dims.kv_heads);
@@ -138,7 +160,11 @@ impl Moba {
             (0..heads).flat_map(|_| first..dims.keys).map(|p| (p / self.block + 1) as i32).collect();
         let visible = Tensor::from_i32(&visible, &[heads * dims.queries], device)?;
         let selection = top_k(&scores, &visible, self.k, self.forced)?;
-        if heads == dims.heads { Ok(selection) } else { repeat(&selection, dims.heads / heads, dims.queries) }
+        let selection = match heads == dims.heads {
+            true => selection,
+            false => repeat(&selection, dims.heads / heads, dims.queries)?,
+        };
+        Ok((selection, scores))
     }
 }
 

@@ -10,8 +10,11 @@ mod streaming;
 #[cfg(test)]
 mod tests;
 
+use wane_kernels::ops::top_k::Forced;
+
 use crate::grammar::{Key, Preset, Settings};
 use crate::phases::Phases;
+use crate::selector::Selector;
 use crate::{Phase, Result};
 
 /// One method: its name, its keys and how it is built.
@@ -52,14 +55,22 @@ fn budget_in_blocks(settings: &mut Settings, tokens: usize) -> Result<()> {
     Ok(())
 }
 
-/// Checks `k` of a method whose forced blocks may count within it.
-fn check_budget(settings: &Settings, forced: usize) -> Result<()> {
+/// The blocks that a method always reads, after `k` was checked against them. A pure random selector forces
+/// the newest alone.
+fn forced_blocks(settings: &Settings, selector: Selector) -> Result<Forced> {
+    let (first, local, counted) =
+        (settings.count("first"), settings.count("local"), settings.flag("count_forced"));
     if settings.count("k") == 0 {
         return Err(settings.error("k", "at least one block must be read"));
     }
-    if settings.flag("count_forced") && settings.count("k") < forced {
+    let forced = first + local;
+    if counted && settings.count("k") < forced {
         let expected = format!("{forced} blocks are always read (first + local) and count within k");
         return Err(settings.error("k", expected));
     }
-    Ok(())
+    Ok(if selector.is_pure() {
+        Forced { first: 0, local: 1, counted }
+    } else {
+        Forced { first, local, counted }
+    })
 }

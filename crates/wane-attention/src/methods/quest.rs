@@ -14,7 +14,7 @@ use wane_kernels::ops::block_summary::{quest_scores, update_min_max};
 use wane_kernels::ops::top_k::{Forced, top_k};
 use wane_kernels::{DType, Selection, Tensor};
 
-use super::{MethodEntry, budget_in_blocks, check_budget};
+use super::{MethodEntry, budget_in_blocks, forced_blocks};
 use crate::grammar::{Key, Kind, Preset, Settings};
 use crate::phases::{BlockReads, DecodePhase, DecodeStep, LayerSelector, LayerStart, Phases};
 use crate::probe::selection_rows;
@@ -94,17 +94,11 @@ struct Quest {
 fn build(settings: &Settings) -> Result<Phases> {
     let selector = Selector::of(settings);
     let evaluation_code = settings.is("preset", "original_python");
-    let (first, local) = (settings.count("first"), settings.count("local"));
-    if local == 0 && !evaluation_code {
+    if settings.count("local") == 0 && !evaluation_code {
         return Err(settings
             .error("local", "the newest block must be read (only preset=original_python does without)"));
     }
-    check_budget(settings, first + local)?;
-    let counted = settings.flag("count_forced");
-    let forced = match selector.is_pure() {
-        true => Forced { first: 0, local: 1, counted },
-        false => Forced { first, local, counted },
-    };
+    let forced = forced_blocks(settings, selector)?;
     let method = Quest {
         block: settings.count("block"),
         k: settings.count("k"),
@@ -189,11 +183,15 @@ impl LayerSelector for QuestLayer {
             false => top_k(&scores, &valid, self.method.k, forced)?,
             true => self.select_each(step, &scores, &valid)?,
         };
-        Ok(Some(BlockReads { selection, block }))
+        Ok(Some(BlockReads { selection, block, scores }))
     }
 
     fn block(&self) -> usize {
         self.method.block
+    }
+
+    fn forced(&self) -> [usize; 2] {
+        [self.method.forced.first, self.method.forced.local]
     }
 
     fn summary_bytes(&self, len: usize) -> usize {

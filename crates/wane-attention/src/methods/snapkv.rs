@@ -14,7 +14,7 @@ use wane_kernels::ops::window_scores::{Pooling, pool, window_scores};
 
 use super::MethodEntry;
 use crate::grammar::{Key, Kind, Preset, Settings};
-use crate::phases::{EvictPhase, EvictStep, Phases};
+use crate::phases::{EvictPhase, EvictStep, Kept, Phases};
 use crate::probe::selection_rows;
 use crate::selector::{
     BUDGET, DENSE_LAYERS, Draw, PRESETS, SEED, SELECTOR, SHARE_HELP, SHARES, Selector, Share,
@@ -108,7 +108,7 @@ impl EvictPhase for SnapKv {
         layer >= self.dense_layers && self.share == Share::QueryHead
     }
 
-    fn keep(&self, step: &EvictStep<'_>) -> Result<Vec<Vec<i32>>> {
+    fn keep(&self, step: &EvictStep<'_>) -> Result<Kept> {
         let dims = step.dims;
         let device = step.q.device();
         let heads = self.share.selectors(dims.heads, dims.kv_heads);
@@ -132,6 +132,6 @@ impl EvictPhase for SnapKv {
         for row in &mut rows {
             row.extend(candidates as i32..dims.keys as i32);
         }
-        Ok(rows)
+        Ok(Kept { rows, scores, newest: window })
     }
 }

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod parity;
+mod random;
 
 use std::sync::Arc;
 

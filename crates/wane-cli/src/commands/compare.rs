@@ -1,7 +1,7 @@
 //! `wane compare`: two models, by default the bundled pair with and without memory, under every
 //! sparse method on the eight needle tasks; what the memory gains, with intervals.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
@@ -11,7 +11,7 @@ use wane_eval::table;
 use wane_model::checkpoint;
 
 use super::eval::{MeasureArgs, Measurement, caption, names};
-use super::shared::parse_plan;
+use super::shared::{outln, parse_plan};
 
 /// The rows of the comparison: each method at a quarter, an eighth and a sixteenth of 4096 tokens.
 const METHODS: [&str; 10] = [
@@ -27,12 +27,15 @@ const METHODS: [&str; 10] = [
     "snapkv:k=256",
 ];
 
+/// The bundled pair.
+const PAIR: [&str; 2] = ["models/attention", "models/memory"];
+
 /// Arguments.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example: wane compare --samples 500 --device cuda --out full")]
 pub(crate) struct Args {
     /// Two models: without and with memory
-    #[arg(long, num_args = 2, value_names = ["ATTENTION", "MEMORY"], default_values = ["models/attention", "models/memory"])]
+    #[arg(long, num_args = 2, value_names = ["ATTENTION", "MEMORY"], default_values = PAIR)]
     models: Vec<PathBuf>,
     /// Methods; by default dense, and Quest, MoBA and SnapKV at three budgets each
     #[arg(long, num_args = 1.., value_name = "METHOD")]
@@ -53,6 +56,13 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let [first, second] = [&args.models[0], &args.models[1]];
+    for path in PAIR.map(Path::new) {
+        anyhow::ensure!(
+            !args.models.iter().any(|model| model == path) || path.is_dir(),
+            "the bundled model {} is not here: run this in wane's own folder, or give two models with --models",
+            path.display()
+        );
+    }
     let open = |path: &PathBuf| {
         let checkpoint = checkpoint::open(path).with_context(|| format!("opening {}", path.display()))?;
         let tokenizer =
@@ -83,18 +93,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         labels = vec![format!("{} (1)", labels[0]), format!("{} (2)", labels[1])];
     }
     let models = args.models.iter().cloned().zip(labels.iter().cloned()).collect();
-    let measurement = Measurement { models, methods, context, samples: args.samples, args: &args.measure };
+    let measurement =
+        Measurement { models, methods, context, samples: args.samples, data: None, args: &args.measure };
     let records = measurement.run(&args.out, Existing::Resume)?;
 
-    println!("{}", table::accuracy(&records, &args.measure.scorer));
-    println!("{}", table::gain(&records, &labels[0], &labels[1], &args.measure.scorer));
-    println!("{}", caption(&records));
-    println!("records: {}", args.out.join("records.jsonl").display());
+    outln!("{}", table::accuracy(&records, &args.measure.scorer));
+    outln!("{}", table::gain(&records, &labels[0], &labels[1], &args.measure.scorer));
+    outln!("{}", caption(&records));
+    outln!("records: {}", args.out.join("records.jsonl").display());
     let options = Options { metric: args.measure.scorer.clone() };
     let written = report::write(std::slice::from_ref(&args.out), &args.out, &options)?;
-    println!("page: {}", written.page.display());
+    outln!("page: {}", written.page.display());
     if args.samples < 100 {
-        println!("Intervals are pooled over the tasks of a method; single cells need --samples 500.");
+        outln!("Intervals are pooled over the tasks of a method; single cells need --samples 500.");
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use wane_model::decoder::initialize::GateBias;
     The file for --config is JSON with d_model, num_heads, num_layers, vocab_size, ffn_activation, memory\n\
     (only num_heads cannot be read off the weights).")]
 pub(crate) struct Args {
-    /// Model: a directory, a .gguf or .pth file or a hub id in the local cache
+    /// Model: a directory, a .gguf or .pth file, or a hub id (`hf` fetches it unless it is cached)
     #[arg(value_name = "SRC")]
     source: PathBuf,
     /// Directory to write

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args as ClapArgs;
 
-use super::shared::{ModelArgs, read_ids};
+use super::shared::{ModelArgs, read_ids, write_tensors};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -35,7 +35,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let shape = vec![batch.len(), batch[0].len(), decoder.config().vocab_size];
     let bytes: Vec<u8> = all.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, &bytes)?;
-    safetensors::serialize_to_file([("logits", view)], None, &args.out)
-        .with_context(|| format!("cannot write {}", args.out.display()))
+    drop(all);
+    write_tensors(&args.out, &[("logits".to_owned(), safetensors::Dtype::F32, shape, bytes)])
 }

@@ -5,12 +5,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args as ClapArgs;
 use wane_attention::{DecodeBatch, SequenceCache};
 use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK};
 
-use super::shared::{ModelArgs, parse_plan};
+use super::shared::{ModelArgs, outln, parse_plan, tokenizer_of};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -38,9 +38,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let text = std::fs::read_to_string(&args.text)
         .with_context(|| format!("cannot read {} as UTF-8", args.text.display()))?;
     let (checkpoint, decoder) = args.model.load()?;
-    let tokenizer = checkpoint.tokenizer.context("the model has no tokenizer")?;
+    let tokenizer = tokenizer_of(&checkpoint)?;
     let context = args.context.unwrap_or(decoder.config().max_position_embeddings);
     ensure!(context >= 4, "--context must be at least 4, got {context}");
+    let limit = decoder.config().max_position_embeddings;
+    ensure!(context <= limit, "--context {context} is more than the model's context of {limit}");
+    ensure!(args.windows > 0, "--windows must be at least 1");
     let ids = tokenizer.encode(&text)?;
     let windows: Vec<&[u32]> = ids.chunks_exact(context).take(args.windows).collect();
     ensure!(
@@ -66,9 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             }
         }
     }
-    println!("method      {}", plan.canonical());
-    println!("windows     {} x {context} tokens, second halves scored ({count} tokens)", windows.len());
-    println!("perplexity  {:.4}", (total / count as f64).exp());
+    outln!("method      {}", plan.canonical());
+    outln!("windows     {} x {context} tokens, second halves scored ({count} tokens)", windows.len());
+    outln!("perplexity  {:.4}", (total / count as f64).exp());
     Ok(())
 }
 

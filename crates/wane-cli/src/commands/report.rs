@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use wane_eval::report::{self, Options};
 
+use super::shared::{outln, scorer};
+
 /// Arguments.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example: wane report compare --out page")]
@@ -17,7 +19,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Scorer: `task` (each task's own), comma_set, ...
-    #[arg(long, default_value = "task")]
+    #[arg(long, default_value = "task", value_parser = scorer)]
     scorer: String,
 }
 
@@ -27,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for note in &written.notes {
         eprintln!("note: {note}");
     }
-    println!("{} records, {} files", written.records, written.files.len());
-    println!("page: {}", written.page.display());
+    outln!("{} records, {} files", written.records, written.files.len());
+    outln!("page: {}", written.page.display());
     Ok(())
 }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use wane_eval::ruler::size::Search;
+use wane_eval::ruler::template::ModelTemplate;
 use wane_eval::ruler::words::WordList;
-use wane_eval::ruler::{self, Metric, Request, check, jsonl, score, tasks};
-use wane_model::Tokenizer;
+use wane_eval::ruler::{self, Request, jsonl, tasks};
+use wane_model::{ChatTemplate, Tokenizer, checkpoint};
 
 use super::ruler_files::FileArgs;
+use super::{ruler_check, ruler_pairs, ruler_score};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -24,22 +26,27 @@ pub(crate) enum RulerCommand {
                       --squad dev-v2.0.json --hotpotqa hotpot_dev_distractor_v1.json --out data"
     )]
     Generate(GenerateArgs),
-    /// Score a file of predictions (fields `pred` and `outputs`)
-    #[command(after_help = "Example: wane ruler score predictions.jsonl --scorer comma_set")]
-    Score(ScoreArgs),
+    /// Score predictions: a file, or a folder of TASK.jsonl as NVIDIA's call_api.py writes them
+    #[command(
+        after_help = "Examples:\n  wane ruler score predictions --out predictions\n  wane ruler score niah_single_1.jsonl --scorer comma_set"
+    )]
+    Score(ruler_score::ScoreArgs),
+    /// Write records as prediction files that NVIDIA's evaluate.py reads
+    #[command(after_help = "Example: wane ruler predictions results --out predictions --data data")]
+    Predictions(ruler_score::PredictionsArgs),
     /// Print the sentences of a haystack, one JSON string a line: to compare a splitter with another
     #[command(
         after_help = "Example: wane ruler sentences --haystack PaulGrahamEssays.json --punkt nltk_data"
     )]
     Sentences(FileArgs),
-    /// Compare two files or folders of samples and say where they first differ
+    /// Compare two files or folders of samples and say where they first differ; exit code 1 if they do
     #[command(after_help = "Example: wane ruler check data nvidia-data")]
-    Check {
-        /// A file, or a folder with TASK/validation.jsonl
-        a: PathBuf,
-        /// The same kind
-        b: PathBuf,
-    },
+    Check(ruler_check::Args),
+    /// Prompts and answers for fine-tuning: RULER's own samples from another seed
+    #[command(
+        after_help = "Example: wane ruler pairs --task niah --tokenizer models/memory --samples 2250 --seed 20002 --form input --out pairs.jsonl"
+    )]
+    Pairs(ruler_pairs::Args),
 }
 
 #[derive(Debug, Args)]
@@ -66,19 +73,48 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value = "binary", value_parser = search)]
     search: Search,
     #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
     files: FileArgs,
     /// Folder to write to
     #[arg(long)]
     out: PathBuf,
 }
 
+/// What stands around the task's text.
 #[derive(Debug, Args)]
-pub(crate) struct ScoreArgs {
-    /// JSONL with `pred` and `outputs`
-    file: PathBuf,
-    /// string_match_all, string_match_part, comma_set or string_match_mean
-    #[arg(long, default_value = "string_match_all", value_parser = metric)]
-    scorer: Metric,
+pub(crate) struct TemplateArgs {
+    /// Model template: `own` (the chat template beside the tokenizer) or one of NVIDIA's (base, meta-llama3, ...)
+    #[arg(long, default_value = "base", value_name = "NAME")]
+    template: String,
+    /// Leave the template out of the samples and keep its tokens free, as NVIDIA's --prepare_for_ns
+    #[arg(long)]
+    reserve_template: bool,
+}
+
+impl TemplateArgs {
+    /// The template for a tokenizer.
+    pub(crate) fn open(&self, spec: &str, tokenizer: &Tokenizer) -> anyhow::Result<ModelTemplate> {
+        let template = named_template(&self.template, || {
+            checkpoint::open_chat_template(Path::new(spec))
+                .with_context(|| format!("--template own: {spec} is no model folder or .gguf file"))
+        })?;
+        Ok(if self.reserve_template { template.reserved(tokenizer)? } else { template })
+    }
+}
+
+/// The template of a name; `own` asks for the model's.
+pub(crate) fn named_template(
+    name: &str,
+    own: impl FnOnce() -> anyhow::Result<Option<ChatTemplate>>,
+) -> anyhow::Result<ModelTemplate> {
+    if name != "own" {
+        return Ok(ModelTemplate::named(name)?);
+    }
+    let template = own()?.context(
+        "the model has no chat template: name one of NVIDIA's with --template, or use a prompt form without one",
+    )?;
+    Ok(ModelTemplate::own(&template)?)
 }
 
 /// Reads the version of the word lists.
@@ -91,18 +127,15 @@ fn search(text: &str) -> Result<Search, String> {
     Search::parse(text).ok_or_else(|| format!("unknown search `{text}`: expected one of {}", names()))
 }
 
-fn metric(text: &str) -> Result<Metric, String> {
-    let names = || Metric::LIST.map(Metric::name).join(", ");
-    Metric::parse(text).ok_or_else(|| format!("unknown scorer `{text}`: expected one of {}", names()))
-}
-
 /// Runs a subcommand.
 pub(crate) fn run(command: RulerCommand) -> anyhow::Result<()> {
     match command {
         RulerCommand::Generate(args) => generate(&args),
-        RulerCommand::Score(args) => score_file(&args),
+        RulerCommand::Score(args) => ruler_score::score(&args),
+        RulerCommand::Predictions(args) => ruler_score::predictions(&args),
         RulerCommand::Sentences(args) => sentences(&args),
-        RulerCommand::Check { a, b } => compare(&a, &b),
+        RulerCommand::Check(args) => ruler_check::run(&args),
+        RulerCommand::Pairs(args) => ruler_pairs::run(&args),
     }
 }
 
@@ -110,7 +143,8 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
     let chosen = tasks::select(&args.task)?;
     let tokenizer = Arc::new(Tokenizer::open(&args.tokenizer)?);
     let (haystack, files) = (args.files.haystack()?, args.files.files()?);
-    let mut pieces = ruler::pieces(tokenizer, &haystack)?;
+    let template = args.template.open(&args.tokenizer, &tokenizer)?;
+    let mut pieces = ruler::pieces_for(tokenizer, &haystack, &template)?;
     for task in chosen {
         let start = std::time::Instant::now();
         let folder = args.out.join(task.name);
@@ -126,9 +160,10 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
             search: args.search,
             haystack: &haystack,
             files: &files,
+            template: &template,
             pieces: &mut pieces,
         };
-        (task.generate)(&mut request, &mut |sample| {
+        request.run(task, &mut |sample| {
             let line = jsonl::line(&sample)?;
             file.write_all(line.as_bytes()).map_err(|source| wane_eval::Error::File {
                 action: "write",
@@ -161,57 +196,5 @@ fn sentences(args: &FileArgs) -> anyhow::Result<()> {
     }
     out.flush()?;
     eprintln!("haystack {}", haystack.name());
-    Ok(())
-}
-
-/// A line of predictions.
-#[derive(Debug, serde::Deserialize)]
-struct Prediction {
-    pred: String,
-    #[serde(default)]
-    outputs: Vec<String>,
-    #[serde(default)]
-    output: Option<String>,
-}
-
-fn score_file(args: &ScoreArgs) -> anyhow::Result<()> {
-    let lines: Vec<Prediction> = jsonl::read_lines(&args.file)?;
-    anyhow::ensure!(!lines.is_empty(), "{}: no predictions in it", args.file.display());
-    let mut nulls = 0;
-    let mut scores = Vec::new();
-    for line in &lines {
-        let outputs: Vec<String> = line.outputs.iter().chain(&line.output).cloned().collect();
-        nulls += usize::from(score::postprocess(&line.pred).is_empty());
-        scores.push(args.scorer.score(&line.pred, &outputs));
-    }
-    println!("{} {:.2}  nulls {nulls}/{}", args.scorer.name(), score::percent(&scores), lines.len());
-    Ok(())
-}
-
-fn compare(a: &Path, b: &Path) -> anyhow::Result<()> {
-    let (left, right) = (check::data_files(a)?, check::data_files(b)?);
-    let single = a.is_file() && b.is_file();
-    let mut different = 0;
-    for (task, path) in &left {
-        let other = if single { right.first() } else { right.iter().find(|(name, _)| name == task) };
-        let Some((_, other)) = other else {
-            different += 1;
-            println!("{task}: not in {}", b.display());
-            continue;
-        };
-        let found = check::files(path, other)?;
-        match found.first {
-            None => println!("{task}: {} samples, identical", found.samples[0]),
-            Some(first) => {
-                different += 1;
-                println!("{task}: {} of {} samples equal; {first}", found.equal, found.samples[0]);
-            }
-        }
-    }
-    for (task, _) in right.iter().filter(|(name, _)| !single && !left.iter().any(|(n, _)| n == name)) {
-        different += 1;
-        println!("{task}: not in {}", a.display());
-    }
-    anyhow::ensure!(different == 0, "{different} of the data sets differ");
     Ok(())
 }

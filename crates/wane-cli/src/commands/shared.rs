@@ -1,18 +1,23 @@
 //! What several commands share: opening a model, its device, reading ids.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use clap::Args;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use wane_attention::Plan;
+use wane_eval::ruler::Metric;
 use wane_kernels::{DType, Device};
+use wane_model::Tokenizer;
 use wane_model::checkpoint::{self, Checkpoint};
 use wane_model::decoder::{Decoder, LoadOptions};
 
 /// Which model, where and in what precision.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Model: a directory, a .gguf file or a hub id in the local cache
+    /// Model: a directory, a .gguf file or a hub id (`hf` fetches it unless it is cached)
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -61,6 +66,45 @@ impl ModelArgs {
     }
 }
 
+/// `println!` that returns an error instead of panicking when nobody reads, or the disk is full.
+macro_rules! outln {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($text)*)))?
+    };
+}
+
+/// `print!`, likewise.
+macro_rules! out {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!($($text)*))?
+    };
+}
+
+pub(crate) use {out, outln};
+
+/// Writes a safetensors file of tensors given as (name, type, shape, bytes).
+pub(crate) fn write_tensors(path: &Path, tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]) -> Result<()> {
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let content = safetensors::serialize(views, None)?;
+    Ok(checkpoint::write_atomically(path, |file| file.write_all(&content))?)
+}
+
+/// The model's tokenizer.
+///
+/// # Errors
+/// It has none.
+pub(crate) fn tokenizer_of(checkpoint: &Checkpoint) -> Result<&Tokenizer> {
+    checkpoint.tokenizer.as_ref().with_context(|| {
+        format!(
+            "{} has no tokenizer: put its tokenizer.json there, or use `wane convert --tokenizer`",
+            checkpoint.path.display()
+        )
+    })
+}
+
 /// `f32` or `bf16`.
 pub(crate) fn parse_dtype(text: &str) -> Result<DType> {
     match text {
@@ -68,6 +112,14 @@ pub(crate) fn parse_dtype(text: &str) -> Result<DType> {
         "bf16" => Ok(DType::BF16),
         other => anyhow::bail!("expected f32 or bf16, got {other:?}"),
     }
+}
+
+/// A scorer of tables: a metric's name, or `task` for each task's own.
+pub(crate) fn scorer(text: &str) -> std::result::Result<String, String> {
+    if text == "task" || Metric::parse(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err(format!("unknown scorer `{text}`: expected task, {}", Metric::LIST.map(Metric::name).join(", ")))
 }
 
 /// A method string as a plan.

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use wane_train::data::tokenizer::{TokenizerOptions, train};
 
+use super::shared::outln;
+
 /// Arguments of `wane tokenizer`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: wane tokenizer train books.txt.zst --vocab-size 4096 --output runs/out/tokenizer"
-)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Tokenizer,
@@ -18,6 +17,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Tokenizer {
     /// Train a byte-level BPE tokenizer: single digits, any byte, one end token
+    #[command(
+        after_help = "Example: wane tokenizer train books.txt.zst --vocab-size 4096 --output runs/out/tokenizer"
+    )]
     Train {
         /// Text files: .txt, .jsonl (field `text`), each optionally .zst
         #[arg(required = true)]
@@ -39,6 +41,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let Tokenizer::Train { inputs, vocab_size, output, model_max_length } = args.command;
     let options = TokenizerOptions { inputs, vocab_size, output, model_max_length };
     let hash = train(&options)?;
-    println!("{}: tokenizer {hash}", options.output.display());
+    outln!("{}: tokenizer {hash}", options.output.display());
     Ok(())
 }

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use wane_attention::{DecodeBatch, Observation, Phase, Probe, SequenceCache, SharedProbe, Unit};
 use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK};
 
-use super::shared::{ModelArgs, parse_plan, read_ids};
+use super::shared::{ModelArgs, parse_plan, read_ids, write_tensors};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -92,12 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bytes = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
     tensors.push(("logits".to_owned(), Dtype::F32, vec![logits.len() / vocabulary, vocabulary], bytes));
 
-    let views = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize_to_file(views, None, &args.out)
-        .with_context(|| format!("cannot write {}", args.out.display()))
+    write_tensors(&args.out, &tensors)
 }
 
 /// [layer, head, query or step, k], padded with -1; `flat` drops the third dimension.

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use wane_train::RunConfig;
 use wane_train::build::{new_model, open_encoder};
 use wane_train::checkpoint::Changes;
 use wane_train::cost::{Cost, Elements};
 use wane_train::data::SampleSource;
 use wane_train::observe::ProgressOutput;
+use wane_train::parallel::Ranks;
 use wane_train::trainer::{Start, Surroundings, Trainer};
 
+use super::interrupt::stop_on_ctrl_c;
 use super::needle_source::NeedleSource;
+use super::pair_source::PairSource;
+use super::shared::outln;
 
 /// Arguments of `wane train`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +42,12 @@ pub(crate) struct Args {
     /// Instead of the configuration's steps or tokens
     #[arg(long)]
     steps: Option<u64>,
+    /// Replace one setting of the configuration, e.g. joint.every=4; can be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// After so many seconds: finish the step, save, end (go on with --resume)
+    #[arg(long, value_name = "SECONDS")]
+    max_seconds: Option<u64>,
     /// Print parameters, tokens, FLOPs and memory, and train nothing
     #[arg(long)]
     dry_run: bool,
@@ -46,7 +55,7 @@ pub(crate) struct Args {
 
 /// Runs `wane train`.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let mut config = RunConfig::load(&args.config)?;
+    let mut config = RunConfig::load_with(&args.config, &args.settings)?;
     if let Some(device) = args.device {
         config.device = device;
     }
@@ -63,17 +72,28 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if args.dry_run {
         return describe(&config);
     }
+    let ranks = Ranks::from_environment(&|name| std::env::var(name).ok())?;
+    let is_main = ranks.as_ref().is_none_or(|ranks| ranks.rank == 0);
     let changes = if args.allow_changes { Changes::Allow } else { Changes::Refuse };
     let surroundings = Surroundings {
         start: if args.resume { Start::Resume(changes) } else { Start::New },
+        ranks,
         source: sample_source(&config)?,
-        progress: ProgressOutput::Stderr,
-        stop: stop_on_ctrl_c()?,
+        progress: if is_main { ProgressOutput::Stderr } else { ProgressOutput::Silent },
+        stop: stop_on_ctrl_c("finishing the step and saving")?,
     };
+    if let Some(seconds) = args.max_seconds {
+        stop_after(seconds, &surroundings.stop);
+    }
     let trainer = Trainer::new(&config, surroundings)?;
-    print_cost(&config, trainer.cost());
+    if is_main {
+        print_cost(&config, trainer.cost())?;
+    }
     let record = trainer.run()?;
-    println!(
+    if !is_main {
+        return Ok(());
+    }
+    outln!(
         "{}: {} steps, {:.0} s, {:.0} tokens/s, record in {}",
         record.status,
         record.steps,
@@ -84,27 +104,27 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The needle generator, if the run uses it.
-fn sample_source(config: &RunConfig) -> anyhow::Result<Option<Arc<dyn SampleSource>>> {
+/// The needle generator, or pairs from a file, if the run uses them.
+pub(crate) fn sample_source(config: &RunConfig) -> anyhow::Result<Option<Arc<dyn SampleSource>>> {
     let Some(table) = &config.data.generated else { return Ok(None) };
     let (Some(encoder), Some(folder)) = open_encoder(&config.model)? else {
         anyhow::bail!("[data.generated] needs model.tokenizer: the samples are text");
     };
+    if let Some(file) = &table.pairs {
+        return Ok(Some(Arc::new(PairSource::open(file, &folder, encoder.end(), config.training.sequence)?)));
+    }
     Ok(Some(Arc::new(NeedleSource::open(&folder, encoder.end(), table.haystack.as_deref())?)))
 }
 
-/// The first Ctrl-C asks the run to stop after its step, the second ends the process.
-fn stop_on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("finishing the step and saving; once more to end at once");
-    })
-    .context("cannot watch for Ctrl-C")?;
-    Ok(stop)
+/// Asks the run to stop after `seconds`, counted from now.
+fn stop_after(seconds: u64, stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    // Not joined: it ends with the process.
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        eprintln!("{seconds} s have passed: finishing the step and saving");
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Costs of the run without opening its data or its device.
@@ -116,12 +136,11 @@ fn describe(config: &RunConfig) -> anyhow::Result<()> {
     };
     // Only the element size matters, and that follows from the kind of device.
     let is_cpu = config.device == "cpu";
-    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }));
-    Ok(())
+    print_cost(config, &Cost::of(config, &model, if is_cpu { Elements::F32 } else { Elements::BF16 }))
 }
 
-fn print_cost(config: &RunConfig, cost: &Cost) {
-    println!(
+fn print_cost(config: &RunConfig, cost: &Cost) -> anyhow::Result<()> {
+    outln!(
         "{}: {:.2}M parameters, {} steps, {:.1}M tokens, {:.3e} FLOPs, about {:.2} GiB of memory on {}",
         config.name,
         cost.parameters as f64 / 1e6,
@@ -131,4 +150,5 @@ fn print_cost(config: &RunConfig, cost: &Cost) {
         cost.bytes as f64 / (1u64 << 30) as f64,
         config.device
     );
+    Ok(())
 }

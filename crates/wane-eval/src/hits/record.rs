@@ -147,7 +147,7 @@ pub struct Hits {
 
 impl Hits {
     /// Whether the lines belong to one cell and list the same heads.
-    fn same_cell(&self, other: &Self) -> bool {
+    pub(crate) fn same_cell(&self, other: &Self) -> bool {
         let (a, b) = (self, other);
         let places = |h: &Self| h.heads.iter().map(|h| (h.layer, h.head)).collect::<Vec<_>>();
         a.version == b.version
@@ -235,6 +235,14 @@ impl Hits {
         let mut heads = self.heads.clone();
         heads.sort_by_key(|h| (std::cmp::Reverse(h.hits), h.layer, h.head));
         heads
+    }
+
+    /// The hit rate, 0 to 1, over heads weighted by the attention that each pays to the answer's place: what
+    /// counts for the answer. `None` without examples.
+    pub fn source_weighted(&self) -> Option<f64> {
+        let total: f64 = self.heads.iter().map(|h| h.source_mass).sum();
+        let hits: f64 = self.heads.iter().map(|h| h.source_mass * h.hits as f64).sum();
+        (self.examples > 0 && total > 0.0).then(|| hits / total / self.examples as f64)
     }
 
     /// The chance of an example, 0 to 1; `None` without examples.

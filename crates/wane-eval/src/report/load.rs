@@ -31,6 +31,8 @@ pub(super) struct Setup {
     pub(super) haystack: String,
     pub(super) wordlist: String,
     pub(super) prompt_form: PromptForm,
+    pub(super) template: Option<String>,
+    pub(super) data: Option<String>,
 }
 
 impl Setup {
@@ -43,7 +45,10 @@ impl Setup {
             self.seed,
             self.haystack,
             self.wordlist,
-            self.prompt_form.name(),
+            match &self.template {
+                Some(template) => format!("{} ({template})", self.prompt_form.name()),
+                None => self.prompt_form.name().to_owned(),
+            },
             self.version
         )
     }
@@ -219,6 +224,8 @@ impl Loader {
             haystack: record.haystack,
             wordlist: record.wordlist,
             prompt_form: record.prompt_form,
+            template: record.template,
+            data: record.data,
         };
         let sample = Sample {
             setup: self.setups.index(setup),
@@ -293,7 +300,7 @@ impl Loader {
     /// In what the setups differ.
     fn differences(&self) -> String {
         let setups = &self.setups.0;
-        let facts: [(&str, Fact<'_>); 7] = [
+        let facts: [(&str, Fact<'_>); 9] = [
             ("versions", &|s| s.version.to_string()),
             ("contexts", &|s| s.context.to_string()),
             ("tokenizers", &|s| s.tokenizer.clone()),
@@ -301,6 +308,8 @@ impl Loader {
             ("haystacks", &|s| s.haystack.clone()),
             ("word lists", &|s| s.wordlist.clone()),
             ("prompt forms", &|s| s.prompt_form.name().to_owned()),
+            ("model templates", &|s| s.template.clone().unwrap_or_default()),
+            ("data sets", &|s| s.data.clone().unwrap_or_default()),
         ];
         let differ = facts.iter().filter(|(_, fact)| setups.iter().any(|s| fact(s) != fact(&setups[0])));
         let names: Vec<&str> = differ.map(|(name, _)| *name).collect();

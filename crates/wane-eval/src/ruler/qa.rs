@@ -11,6 +11,7 @@ use super::files::Files;
 use super::mt19937::PythonRandom;
 use super::python;
 use super::size::{Most, Search};
+use super::template::ModelTemplate;
 use super::{Request, Sample};
 use crate::{Error, Result};
 
@@ -52,6 +53,7 @@ struct Maker<'a> {
     search: Search,
     /// The documents' order; only the scripts of 2024 change it.
     order: Vec<usize>,
+    template: &'a ModelTemplate,
 }
 
 impl Maker<'_> {
@@ -94,7 +96,7 @@ impl Maker<'_> {
         }
         input.push_str(TAIL);
         input.push_str(question);
-        Some(input)
+        Some(self.template.wrap(&input))
     }
 }
 
@@ -134,6 +136,7 @@ pub(super) fn generate(
         seed: request.seed,
         search,
         order: (0..all).collect(),
+        template: request.template,
     };
     let fit = request.fit(task, MAX_NEW_TOKENS, 10);
     let mut length = |items: usize| {

@@ -1,15 +1,21 @@
-//! RULER's metrics. A prediction is first trimmed, control characters become line breaks, and it is
-//! trimmed again; comparison is without case.
+//! RULER's metrics, by the names under which records and commands know them.
 //!
-//! - `string_match_all`: the share of references that occur in the prediction.
-//! - `string_match_part`: 1 if any reference occurs.
-//! - `comma_set` (the RAT+ paper's): the prediction is split at commas and trimmed; the share of
-//!   references that are among the parts, exactly, in any order. No post-processing.
-//! - `string_match_mean` (lm-evaluation-harness' QA score): the share instead of any.
+//! | name | original | score of one prediction |
+//! |---|---|---|
+//! | `string_match_all` | NVIDIA's needle, vt, cwe, fwe | share of references that occur in it |
+//! | `string_match_part` | NVIDIA's qa | 1 if any reference occurs in it |
+//! | `string_match_mean` | lm-evaluation-harness' qa | share of references instead of any |
+//! | `comma_set` | the RAT+ paper's needles | share of references among its parts between commas, exactly |
+//!
+//! For the first three a prediction is trimmed, control characters become line breaks, it is trimmed
+//! again, and case is ignored (Unicode's full lower case, as Python's). `comma_set` trims parts and
+//! references, keeps case and control characters, and counts a repeated reference once while dividing by all.
 //!
 //! Does not do: penalties for further items; none of the originals has one.
 
 use std::collections::HashSet;
+
+use crate::{Error, Result, nearest};
 
 /// How a prediction is scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,14 +49,32 @@ impl Metric {
         Self::LIST.into_iter().find(|m| m.name() == name)
     }
 
+    /// The metric of a name, or none for `task`, which stands for each task's own.
+    ///
+    /// # Errors
+    /// A name that is none of these, with the nearest one.
+    pub fn choose(name: &str) -> Result<Option<Self>> {
+        if name == "task" {
+            return Ok(None);
+        }
+        let known = || Self::LIST.into_iter().map(Self::name).chain(["task"]);
+        Self::parse(name).map(Some).ok_or_else(|| {
+            Error::Invalid(format!(
+                "unknown scorer `{name}`: did you mean `{}`? Expected one of {}",
+                nearest(name, known()),
+                known().collect::<Vec<_>>().join(", ")
+            ))
+        })
+    }
+
     /// The score of one prediction, between 0 and 1; 0 if there are no references.
     pub fn score(self, prediction: &str, references: &[String]) -> f64 {
         if references.is_empty() {
             return 0.0;
         }
         if self == Self::CommaSet {
-            let parts: HashSet<&str> = prediction.split(',').map(str::trim).collect();
-            let gold: HashSet<&str> = references.iter().map(String::as_str).collect();
+            let parts: HashSet<&str> = prediction.split(',').map(strip).collect();
+            let gold: HashSet<&str> = references.iter().map(|r| strip(r)).collect();
             return gold.intersection(&parts).count() as f64 / references.len() as f64;
         }
         let prediction = postprocess(prediction).to_lowercase();

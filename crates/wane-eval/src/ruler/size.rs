@@ -164,7 +164,7 @@ impl Fit {
 impl Request<'_> {
     /// The search parameters of a task under this request.
     pub(crate) fn fit(&self, task: &'static str, budget: usize, increment: usize) -> Fit {
-        Fit { task, context: self.context, budget, increment }
+        Fit { task, context: self.room(), budget, increment }
     }
 }
 

@@ -16,12 +16,13 @@ pub(super) fn greedy() -> DecodeOptions {
 
 /// Decodes all sequences to their end. `examples[i]` is sequence number, most new tokens, and the
 /// token that the prompt's logits gave. Returns the new tokens without the end token, and what each
-/// sequence touched in the first step (which even those take that end at once).
+/// sequence touched in the first step (which even those take that end at once); `None` if `stop` said so.
 pub(super) fn greedy_batch(
     decoder: &Decoder,
     caches: Vec<SequenceCache>,
     examples: &[(u32, usize, u32)],
-) -> Result<(Vec<Vec<u32>>, Vec<StepBytes>)> {
+    stop_now: &dyn Fn() -> bool,
+) -> Result<Option<(Vec<Vec<u32>>, Vec<StepBytes>)>> {
     let longest = examples.iter().map(|&(_, most, _)| most).max().unwrap_or(0);
     let mut batch = DecodeBatch::new(caches, longest.max(1)).map_err(model)?;
     let stop = &decoder.config().eos_token_ids;
@@ -31,6 +32,9 @@ pub(super) fn greedy_batch(
     let mut tokens: Vec<u32> = examples.iter().map(|&(_, _, first)| first).collect();
     let mut touched: Option<Vec<StepBytes>> = None;
     loop {
+        if stop_now() {
+            return Ok(None);
+        }
         let mut ended = Vec::new();
         for (row, (&example, &token)) in rows.iter().zip(&tokens).enumerate() {
             let (most, new) = (examples[example].1, &mut generated[example]);
@@ -67,7 +71,7 @@ pub(super) fn greedy_batch(
             break;
         }
     }
-    Ok((generated, touched.unwrap_or_default()))
+    Ok(Some((generated, touched.unwrap_or_default())))
 }
 
 fn retire(

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use wane_attention::Plan;
 
 use super::record::Key;
-use super::{Job, Subject, model};
-use crate::Result;
+use super::{Job, Subject};
+use crate::ruler::data::DataSet;
+use crate::ruler::prompt::{self, PromptForm};
 use crate::ruler::size::Search;
 use crate::ruler::tokens::Encode;
 use crate::ruler::{self, Request, Sample, TaskEntry};
+use crate::{Error, Result};
 
 /// One prompt.
 #[derive(Debug)]
@@ -29,46 +31,97 @@ impl Item {
     }
 }
 
-/// Generates the samples of every task and encodes their prompts.
-pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
-    let tokenizer: Arc<dyn Encode> = subject.tokenizer.clone();
-    let mut pieces = ruler::pieces(tokenizer, job.haystack)?;
-    let limit = subject.decoder.config().max_position_embeddings;
-    let mut by_task: Vec<Vec<Sample>> = Vec::new();
-    for task in &job.tasks {
-        let mut request = Request {
-            context: job.context,
-            samples: job.samples,
-            seed: job.seed,
-            words: job.words,
-            search: Search::Binary,
-            haystack: job.haystack,
-            files: job.files,
-            pieces: &mut pieces,
-        };
-        let mut samples = Vec::with_capacity(job.samples);
-        (task.generate)(&mut request, &mut |sample| {
-            samples.push(sample);
-            Ok(())
-        })?;
-        by_task.push(samples);
+/// Numbers an example for random selectors.
+pub(crate) fn sequence(task: &TaskEntry, sample: usize) -> u32 {
+    let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
+    (place as u32) << 20 | sample as u32
+}
+
+/// The samples of every task, generated or taken over.
+pub(crate) fn samples(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sample>>> {
+    match job.data {
+        Some(data) => job.tasks.iter().map(|task| given(data, task, job)).collect(),
+        None => generate(subject, job),
     }
+}
+
+/// Generates or takes over the samples of every task and encodes their prompts.
+pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
+    let by_task = samples(subject, job)?;
+    let limit = subject.decoder.config().max_position_embeddings;
     let mut items = Vec::with_capacity(job.tasks.len() * job.samples);
     for sample in 0..job.samples {
         for (task, samples) in job.tasks.iter().zip(&by_task) {
-            let ids =
-                subject.tokenizer.encode_with_special(&job.form.prompt(&samples[sample])).map_err(model)?;
-            let place = ruler::TASKS.iter().position(|t| t.name == task.name).unwrap_or(0);
+            let Some(made) = samples.get(sample) else { continue };
+            let ids = prompt::encode(&subject.tokenizer, &job.template, &job.form.prompt(made))?;
             let most = job.max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
+            if let Some(data) = job.data {
+                fits(data, task, sample, made, ids.len(), most, job.context)?;
+            }
             items.push(Item {
                 task,
                 sample,
-                sequence: (place as u32) << 20 | sample as u32,
+                sequence: sequence(task, sample),
                 max_new_tokens: most.min(limit.saturating_sub(ids.len())),
-                references: samples[sample].outputs.clone(),
+                references: made.outputs.clone(),
                 ids,
             });
         }
     }
     Ok(items)
+}
+
+fn generate(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sample>>> {
+    let tokenizer: Arc<dyn Encode> = subject.tokenizer.clone();
+    let mut pieces = ruler::pieces_for(tokenizer, job.haystack, &job.template)?;
+    let mut request = Request {
+        context: job.context,
+        samples: job.samples,
+        seed: job.seed,
+        words: job.words,
+        search: Search::Binary,
+        haystack: job.haystack,
+        files: job.files,
+        template: &job.template,
+        pieces: &mut pieces,
+    };
+    job.tasks.iter().map(|task| request.collect(task)).collect()
+}
+
+/// The samples of a data set, put into the template where the form asks for one.
+fn given(data: &DataSet, task: &TaskEntry, job: &Job<'_>) -> Result<Vec<Sample>> {
+    let mut samples = data.samples(task.name)?.to_vec();
+    samples.truncate(job.samples);
+    if job.form == PromptForm::Chat {
+        for sample in &mut samples {
+            sample.input = job.template.wrap(&sample.input);
+        }
+    }
+    Ok(samples)
+}
+
+/// An error for a sample that does not fit the context.
+fn fits(
+    data: &DataSet,
+    task: &TaskEntry,
+    number: usize,
+    sample: &Sample,
+    tokens: usize,
+    answer: usize,
+    context: usize,
+) -> Result<()> {
+    if tokens + answer <= context {
+        return Ok(());
+    }
+    let made_for = match sample.length {
+        0 => String::new(),
+        length => format!(
+            " (its file says {length}: was it made with another tokenizer, or without a chat template?)"
+        ),
+    };
+    Err(Error::Invalid(format!(
+        "{}, task {}, sample {number}: {tokens} tokens of prompt and {answer} of answer are more than the context of {context}{made_for}: raise --context, or make the samples again",
+        data.name(),
+        task.name
+    )))
 }

@@ -5,13 +5,13 @@
 //! (dense; MoBA's, ...); the caches are forked to every method that starts so, and each method
 //! decodes the batch together. Records are appended as soon as a method has finished a batch.
 //!
-//! Decoding is greedy. Does not do: `sparse_from=question`, chat templates.
+//! Decoding is greedy. Does not do: `sparse_from=question`.
 
 pub mod record;
 pub mod store;
 
 mod decode;
-mod items;
+pub(crate) mod items;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -22,9 +22,11 @@ use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK, Decoder};
 use wane_model::generate::next_tokens;
 use wane_model::{SpecialTokens, Tokenizer};
 
+use crate::ruler::data::DataSet;
 use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
 use crate::ruler::prompt::PromptForm;
+use crate::ruler::template::ModelTemplate;
 use crate::ruler::words::WordList;
 use crate::ruler::{Metric, TaskEntry};
 use crate::{Error, Result};
@@ -64,8 +66,12 @@ pub struct Job<'a> {
     pub haystack: &'a Haystack,
     /// Files that single tasks need.
     pub files: &'a Files,
+    /// Samples made elsewhere, instead of generated ones.
+    pub data: Option<&'a DataSet>,
     /// Which form the prompts have.
     pub form: PromptForm,
+    /// What stands around the task's text; `base` unless the form is `chat`.
+    pub template: ModelTemplate,
     /// A limit below the tasks' own, if any.
     pub max_new_tokens: Option<usize>,
     /// Samples decoded together.
@@ -75,14 +81,25 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// The template's name, if there is one.
+    fn template_name(&self) -> Option<String> {
+        (self.form == PromptForm::Chat).then(|| self.template.name().to_owned())
+    }
+
     /// What the records of this job share.
     pub fn settings(&self) -> Settings {
+        let (seed, haystack, wordlist) = match self.data {
+            Some(data) => (0, data.name().to_owned(), "-".to_owned()),
+            None => (self.seed, self.haystack.name().to_owned(), self.words.name().to_owned()),
+        };
         Settings {
             context: self.context,
-            seed: self.seed,
-            haystack: self.haystack.name().to_owned(),
-            wordlist: self.words.name().to_owned(),
+            seed,
+            haystack,
+            wordlist,
+            data: self.data.map(|data| data.hash().to_owned()),
             prompt_form: self.form,
+            template: self.template_name(),
             max_new_tokens: self.max_new_tokens,
         }
     }
@@ -140,6 +157,7 @@ pub fn evaluate(
             "nothing to run: expected at least one sample, one task and one method".into(),
         ));
     }
+    store.check_model(&subject.name, &subject.hash)?;
     let mut methods: Vec<Plan> = Vec::new();
     for method in &job.methods {
         let plan = method.resolve(job.context).map_err(model)?;
@@ -238,7 +256,7 @@ impl Runner<'_> {
         Ok(End::Complete)
     }
 
-    /// Decodes the batch under one method.
+    /// Decodes the batch under one method; nothing is recorded of a batch that is stopped within.
     fn method(&mut self, plan: &Plan, wanted: &[(&Item, &Read)]) -> Result<()> {
         let start = Instant::now();
         let (mut forks, mut bytes) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
@@ -257,7 +275,12 @@ impl Runner<'_> {
         }
         let examples: Vec<(u32, usize, u32)> =
             wanted.iter().map(|(item, read)| (item.sequence, item.max_new_tokens, read.first)).collect();
-        let (generated, touched) = decode::greedy_batch(self.subject.decoder, forks, &examples)?;
+        let observer = &*self.observer;
+        let Some((generated, touched)) =
+            decode::greedy_batch(self.subject.decoder, forks, &examples, &|| observer.stop())?
+        else {
+            return Ok(());
+        };
         for (bytes, touched) in bytes.iter_mut().zip(touched) {
             (bytes.read_per_step, bytes.summaries_per_step) = (touched.keys_values, touched.summaries);
         }
@@ -292,13 +315,15 @@ impl Runner<'_> {
             memory: self.subject.decoder.config().memory.is_some(),
             method: plan.canonical(),
             task: item.task.name.to_owned(),
-            seed: self.job.seed,
+            seed: settings.seed,
             sample: item.sample,
             context: self.job.context,
             tokenizer: self.subject.tokenizer.hash().to_owned(),
             haystack: settings.haystack,
             wordlist: settings.wordlist,
+            data: settings.data,
             prompt_form: self.job.form,
+            template: settings.template,
             device: self.subject.decoder.device().to_string(),
             prediction,
             references: item.references.clone(),

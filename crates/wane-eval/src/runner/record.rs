@@ -39,8 +39,14 @@ pub struct Record {
     pub haystack: String,
     /// The version of the word lists.
     pub wordlist: String,
+    /// SHA-256 of the data set, if the samples were made elsewhere (seed 0, no word list).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// Which form the prompt has.
     pub prompt_form: PromptForm,
+    /// The model template of the form `chat`: NVIDIA's name, or `own@` and the beginning of its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// Where it ran.
     pub device: String,
     /// The generated text.

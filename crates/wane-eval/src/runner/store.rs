@@ -1,10 +1,10 @@
 //! A folder of results: `run.json` (what every record shares) and `records.jsonl`, one line per
 //! finished example, written at once. A killed run leaves at most half a line, which is cut off
-//! when the run goes on.
+//! (and said) when the run goes on. A folder that is refused is left as it is.
 //!
 //! Does not do: two writers at a time.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,33 @@ pub struct Settings {
     pub haystack: String,
     /// The version of the word lists.
     pub wordlist: String,
+    /// SHA-256 of the data set, if the samples were made elsewhere (seed 0, no word list).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     /// Which form the prompts have.
     pub prompt_form: PromptForm,
+    /// The model template of the form `chat`: NVIDIA's name, or `own@` and the beginning of its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
     /// A limit below the tasks' own, if any.
     pub max_new_tokens: Option<usize>,
+}
+
+impl Settings {
+    /// One sentence for every setting that differs.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let object = |settings: &Self| match serde_json::to_value(settings) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        };
+        let (ours, theirs) = (object(self), object(other));
+        let absent = serde_json::Value::Null;
+        ours.iter()
+            .map(|(name, value)| (name, value, theirs.get(name).unwrap_or(&absent)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(name, ours, theirs)| format!("{name} is {ours} there and {theirs} here"))
+            .collect()
+    }
 }
 
 /// Whether a folder may hold records already.
@@ -48,6 +71,7 @@ pub struct Store {
     file: File,
     records: Vec<Record>,
     keys: HashSet<Key>,
+    cut: usize,
 }
 
 impl Store {
@@ -58,13 +82,26 @@ impl Store {
     pub fn open(folder: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
         let path = folder.join("records.jsonl");
-        let records = recover(&path)?;
+        let (records, whole, cut) = parse(&path)?;
         if !records.is_empty() && existing == Existing::Refuse {
             return Err(Error::Invalid(format!(
                 "{} holds {} records: pass --resume to go on with them, or another --out",
                 folder.display(),
                 records.len()
             )));
+        }
+        let mut numbers = HashMap::new();
+        for (i, record) in records.iter().enumerate() {
+            if let Some(before) = numbers.insert(record.key(), i + 1) {
+                let (_, method, task, sample) = record.key();
+                return Err(Error::Line {
+                    path,
+                    line: i + 1,
+                    message: format!(
+                        "sample {sample} of {task} under {method} was in line {before} already: did two runs write here? delete one of the lines"
+                    ),
+                });
+            }
         }
         let header = folder.join("run.json");
         if records.is_empty() {
@@ -79,23 +116,43 @@ impl Store {
             })?;
             if old != *settings {
                 return Err(Error::Invalid(format!(
-                    "{} belongs to another run: it has {old:?}, this run {settings:?}; choose another --out",
-                    folder.display()
+                    "{} holds the records of another run ({}): choose another --out, or the same settings",
+                    folder.display(),
+                    old.differences(settings).join("; ")
                 )));
             }
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|e| Error::file("write", &path, e))?;
+        let failed = |e| Error::file("write", &path, e);
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        if cut > 0 {
+            file.set_len(whole).map_err(failed)?;
+        }
         let keys = records.iter().map(Record::key).collect();
-        Ok(Self { path, file, records, keys })
+        Ok(Self { path, file, records, keys, cut })
+    }
+
+    /// Bytes of a half-written last line that were cut off when the folder was opened; that example runs again.
+    pub fn repaired(&self) -> usize {
+        self.cut
     }
 
     /// Whether an example is there.
     pub fn contains(&self, key: &Key) -> bool {
         self.keys.contains(key)
+    }
+
+    /// Refuses a model whose name the records give to another one: tables go by names.
+    ///
+    /// # Errors
+    /// There are such records.
+    pub fn check_model(&self, name: &str, hash: &str) -> Result<()> {
+        match self.records.iter().any(|record| record.model == name && record.model_hash != hash) {
+            true => Err(Error::Invalid(format!(
+                "{} holds records of another model that was called {name} too (its weights differ): choose another --out",
+                self.path.display()
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Appends a record; it is in the file when this returns.
@@ -130,26 +187,17 @@ pub fn read(path: &Path) -> Result<Vec<Record>> {
     Ok(parse(path)?.0)
 }
 
-/// Reads the records and cuts a half-written last line off the file.
-fn recover(path: &Path) -> Result<Vec<Record>> {
-    let (records, whole) = parse(path)?;
-    if path.exists() {
-        let file = OpenOptions::new().write(true).open(path).map_err(|e| Error::file("write", path, e))?;
-        file.set_len(whole).map_err(|e| Error::file("write", path, e))?;
-    }
-    Ok(records)
-}
-
-/// The records, and the bytes of their lines.
-fn parse(path: &Path) -> Result<(Vec<Record>, u64)> {
+/// The records, the bytes of their lines, and those of a half-written line behind them.
+fn parse(path: &Path) -> Result<(Vec<Record>, u64, usize)> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0, 0)),
         Err(e) => return Err(Error::file("read", path, e)),
     };
-    let (mut records, mut whole) = (Vec::new(), 0);
+    let (mut records, mut whole, mut cut) = (Vec::new(), 0, 0);
     for (i, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
         if line.last() != Some(&b'\n') {
+            cut = line.len();
             break;
         }
         let record = serde_json::from_slice(line).map_err(|e| Error::Line {
@@ -160,7 +208,7 @@ fn parse(path: &Path) -> Result<(Vec<Record>, u64)> {
         records.push(record);
         whole += line.len() as u64;
     }
-    Ok((records, whole))
+    Ok((records, whole, cut))
 }
 
 #[cfg(test)]

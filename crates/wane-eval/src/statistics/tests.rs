@@ -23,3 +23,39 @@ fn the_bootstrap_covers_the_normal_interval() {
     assert!((two.value - 0.5).abs() < 1e-12 && two.high - two.low < 0.12, "{two:?}");
     assert_eq!(paired_bootstrap(&[], 10, 1).value, 0.0);
 }
+
+/// Five seeds on 500 samples each: of all outcomes with the published mean, which deviations round to
+/// the published one?
+#[test]
+fn the_published_deviation_is_that_of_the_population() {
+    let published: serde_json::Value =
+        serde_json::from_str(include_str!("../../data/paper_tables.json")).unwrap();
+    let row = published["rows"].as_array().unwrap().iter().find(|row| {
+        let is = |key: &str, value: &str| row[key] == value;
+        is("selector", "random") && is("method", "moba") && is("backbone", "memory")
+    });
+    let cell = |table: &str| row.unwrap()[table]["niah_single_1"].as_f64().unwrap();
+    let (mean, deviation) = (cell("accuracy"), cell("std"));
+    assert_eq!((mean, deviation), (99.4, 0.13));
+    // Right answers of each seed, in ascending order, that add up to the mean.
+    let total = (mean * 25.0).round() as usize;
+    let mut outcomes = Vec::new();
+    let range = 480..=500;
+    for a in range.clone() {
+        for b in a..=500 {
+            for c in b..=500 {
+                for d in c..=500 {
+                    let rest = total.saturating_sub(a + b + c + d);
+                    if rest >= d && rest <= 500 {
+                        outcomes.push([a, b, c, d, rest].map(|right| right as f64 / 5.0));
+                    }
+                }
+            }
+        }
+    }
+    let rounds_to_it = |x: f64| (x * 100.0).round() == (deviation * 100.0).round();
+    let fitting: Vec<_> = outcomes.iter().filter(|o| rounds_to_it(population_deviation(&o[..]))).collect();
+    assert_eq!(fitting, [&[99.2, 99.4, 99.4, 99.4, 99.6]]);
+    let sample = |o: &[f64; 5]| population_deviation(o) * (5.0f64 / 4.0).sqrt();
+    assert!(!outcomes.iter().any(|o| rounds_to_it(sample(o))), "divided by n - 1, no outcome fits");
+}

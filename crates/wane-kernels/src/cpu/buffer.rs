@@ -9,6 +9,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Buffers smaller than this are left to the system allocator.
@@ -21,6 +22,10 @@ const RETAINED_BYTES: usize = 1 << 30;
 const HUGE_BYTES: usize = 4 << 20;
 
 const ALIGNMENT: usize = 64;
+
+/// Bytes in the tensors of this process that are alive, and the most there were since the last reset.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 /// Host memory of a tensor.
 pub struct CpuBuffer {
@@ -39,6 +44,8 @@ impl CpuBuffer {
     /// Memory of `bytes` bytes; its content is not meaningful (NaN bit patterns in tests).
     pub fn new(bytes: usize) -> Self {
         let block = take(bytes).unwrap_or_else(|| Block::allocate(size_class(bytes)));
+        let before = IN_USE.fetch_add(block.bytes, Ordering::Relaxed);
+        PEAK.fetch_max(before + block.bytes, Ordering::Relaxed);
         Self { memory: Memory::Owned(block), bytes }.filled_for_tests()
     }
 
@@ -64,6 +71,22 @@ impl CpuBuffer {
             "range of a shared buffer"
         );
         Self { memory: Memory::Shared(owner, offset), bytes }
+    }
+
+    /// What a buffer of `bytes` bytes takes: sizes that differ by little share blocks, at most 1/8 is wasted.
+    pub fn size_class(bytes: usize) -> usize {
+        size_class(bytes)
+    }
+
+    /// Most bytes that owned buffers of this process held at a time since [`CpuBuffer::reset_peak`], as rounded. What
+    /// is mapped page by page or borrowed is not counted.
+    pub fn peak() -> usize {
+        PEAK.load(Ordering::Relaxed)
+    }
+
+    /// Starts a new measurement of the peak.
+    pub fn reset_peak() {
+        PEAK.store(IN_USE.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// All bytes.
@@ -101,9 +124,9 @@ impl CpuBuffer {
 
 impl Drop for CpuBuffer {
     fn drop(&mut self) {
-        if let Memory::Owned(block) = &mut self.memory
-            && block.bytes >= POOLED_BYTES
-        {
+        let Memory::Owned(block) = &mut self.memory else { return };
+        IN_USE.fetch_sub(block.bytes, Ordering::Relaxed);
+        if block.bytes >= POOLED_BYTES {
             let block = std::mem::replace(block, Block::EMPTY);
             pool().retain(block);
         }
@@ -207,7 +230,6 @@ fn take(bytes: usize) -> Option<Block> {
     Some(block)
 }
 
-/// Rounds up so that sizes that differ by little share blocks: at most 1/8 is wasted.
 fn size_class(bytes: usize) -> usize {
     let granule =
         if bytes < POOLED_BYTES { ALIGNMENT } else { (bytes.next_power_of_two() / 16).max(ALIGNMENT) };

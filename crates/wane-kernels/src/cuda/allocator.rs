@@ -41,6 +41,11 @@ pub(super) struct Allocator {
     pub(super) stats: MemoryStats,
 }
 
+/// Bytes that a request of `bytes` takes, if no larger block is at hand.
+pub fn rounded(bytes: usize) -> usize {
+    if bytes <= SMALL_MAX { SMALL_MIN << class_of(bytes) } else { bytes.next_multiple_of(GRANULE) }
+}
+
 // The class of a small request.
 fn class_of(bytes: usize) -> usize {
     (bytes.max(SMALL_MIN).next_power_of_two() / SMALL_MIN).trailing_zeros() as usize
@@ -74,7 +79,7 @@ impl Allocator {
     }
 
     fn take_large(&mut self, bytes: usize) -> Option<Block> {
-        let wanted = bytes.next_multiple_of(GRANULE);
+        let wanted = rounded(bytes);
         let fit = self.large.range_mut(wanted..=wanted + wanted / 8).find(|(_, free)| !free.is_empty());
         if let Some((&bytes, free)) = fit {
             return free.pop().map(|address| Block { address, bytes });

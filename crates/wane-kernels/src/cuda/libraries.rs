@@ -66,7 +66,8 @@ fn present(stem: &str, check: impl Fn() -> bool) -> bool {
     false
 }
 
-fn directories() -> Vec<PathBuf> {
+// Where the CUDA toolkit and the `nvidia-*` Python packages put their libraries.
+pub(super) fn directories() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     for root in
@@ -79,6 +80,13 @@ fn directories() -> Vec<PathBuf> {
     let mut prefixes: Vec<PathBuf> =
         ["VIRTUAL_ENV", "CONDA_PREFIX"].iter().filter_map(|name| variable(name)).collect();
     prefixes.extend(variable("HOME").map(|home| home.join(".local")));
+    // The environment whose `python3` comes first, also where nothing says that it is one.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    prefixes.extend(
+        std::env::split_paths(&path)
+            .filter(|bin| bin.join("python3").exists())
+            .filter_map(|bin| bin.parent().map(Path::to_owned)),
+    );
     prefixes.extend(["/usr/local".into(), "/usr".into()]);
     prefixes.extend(entries(Path::new("/opt")));
     for prefix in prefixes {

@@ -27,6 +27,9 @@
 //!   that reads it. Nothing waits for the host except downloads and [`CudaDevice::synchronize`].
 //! - `WANE_CUDA_SYNC=1` waits after each launch, so that an error names its kernel. Debug builds
 //!   fill fresh memory with NaN bit patterns.
+//! - `WANE_CUDA_ATTENTION=hopper` lets causal attention with heads of 64 or 128 run on the sm_90a kernels
+//!   (`ops/attention/hopper.rs`) on an H100 or H200. They have passed an emulator, not yet a GPU, so
+//!   the default is `portable`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -42,14 +45,17 @@ mod compiler;
 pub(crate) mod gemm;
 mod kernels;
 mod libraries;
+mod nccl;
 mod staging;
+pub(crate) mod tensor_map;
 #[cfg(test)]
 mod tests;
 
 pub use crate::cuda_args as args;
-pub use allocator::MemoryStats;
+pub use allocator::{MemoryStats, rounded};
 pub use buffer::CudaBuffer;
 pub use kernels::{Arg, Launch, Module, Param, Resources};
+pub use nccl::{NcclGroup, NcclId};
 
 use allocator::{Allocator, Block};
 
@@ -76,6 +82,7 @@ pub struct CudaDevice {
     staging: Mutex<staging::Staging>,
     registry: RwLock<kernels::Registry>,
     gemm: Mutex<gemm::Plans>,
+    tensor_maps: Mutex<tensor_map::TensorMaps>,
 }
 
 /// Maps a driver error to ours.
@@ -108,7 +115,9 @@ impl CudaDevice {
 
     fn new(ordinal: usize) -> Result<Self> {
         libraries::require()?;
-        let context = CudaContext::new(ordinal).map_err(failed(format!("GPU {ordinal}")))?;
+        // Before anything of the driver is used that an old one lacks.
+        check_versions()?;
+        let context = CudaContext::new(ordinal).map_err(failed(format!("GPU {ordinal}"))).map_err(no_gpu)?;
         let name = context.name().map_err(failed("name"))?;
         let (major, minor) = context.compute_capability().map_err(failed("compute capability"))?;
         if major < 8 {
@@ -117,7 +126,6 @@ impl CudaDevice {
                 format!("{name} (compute capability {major}.{minor}; 8.0 or newer is needed for bf16)"),
             ));
         }
-        check_versions()?;
         let attribute = |which| context.attribute(which).map(|x| x as usize).map_err(failed("attribute"));
         use sys::CUdevice_attribute as A;
         let multiprocessors = attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
@@ -138,6 +146,7 @@ impl CudaDevice {
             staging: Mutex::new(staging::Staging::new()?),
             registry: RwLock::default(),
             gemm: Mutex::default(),
+            tensor_maps: Mutex::default(),
             context,
         })
     }
@@ -273,19 +282,33 @@ fn check_versions() -> Result<()> {
     let mut driver_version = 0;
     // SAFETY: a valid out-pointer.
     unsafe { sys::cuDriverGetVersion(&mut driver_version) }.result().map_err(failed("driver version"))?;
-    let (major, minor) = compiler::version()?;
-    if driver_version / 1000 < major {
-        return Err(Error::Cuda {
-            what: "driver".into(),
-            cause: format!(
-                "it supports CUDA {}.{}, but the NVRTC found is {major}.{minor}: update the driver, or install NVRTC and cuBLAS of CUDA {}; or run with --device cpu",
-                driver_version / 1000,
-                driver_version % 1000 / 10,
-                driver_version / 1000
-            ),
-        });
+    too_old(driver_version, compiler::version()?)
+}
+
+/// Fails if a driver of that version (1000 major + 10 minor) cannot run what NVRTC (major, minor) compiles.
+fn too_old(driver_version: i32, (major, minor): (i32, i32)) -> Result<()> {
+    let supported = driver_version / 1000;
+    if supported >= major {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Cuda {
+        what: "driver".into(),
+        cause: format!(
+            "it supports CUDA {supported}.{}, but the NVRTC found is {major}.{minor}: update the driver, or install NVRTC and cuBLAS of CUDA {supported}; or run with --device cpu",
+            driver_version % 1000 / 10,
+        ),
+    })
+}
+
+/// Says what to do when a GPU cannot be opened.
+fn no_gpu(error: Error) -> Error {
+    match error {
+        Error::Cuda { what, cause } => Error::Cuda {
+            what,
+            cause: format!("{cause}: see which GPUs `nvidia-smi` lists, or run with --device cpu"),
+        },
+        other => other,
+    }
 }
 
 impl fmt::Debug for CudaDevice {

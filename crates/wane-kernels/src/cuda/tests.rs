@@ -265,3 +265,18 @@ fn freed_memory_is_reused_and_counted() {
     let error = gpu.allocate(1 << 50).unwrap_err().to_string();
     assert!(error.contains("out of memory"), "{error}");
 }
+
+#[test]
+fn a_missing_gpu_and_an_old_driver_say_what_to_do() {
+    // CUDA 12.4's driver with NVRTC 13, and the other way round.
+    let message = super::too_old(12_040, (13, 0)).expect_err("too old").to_string();
+    assert_eq!(
+        message,
+        "CUDA driver: it supports CUDA 12.4, but the NVRTC found is 13.0: update the driver, or install NVRTC and \
+         cuBLAS of CUDA 12; or run with --device cpu"
+    );
+    super::too_old(13_010, (12, 9)).expect("new enough");
+    // No machine has that many: there the GPU is missing, elsewhere the driver or a library.
+    let message = Device::parse("cuda:99").expect_err("no such GPU").to_string();
+    assert!(message.starts_with("CUDA ") && message.contains("--device cpu"), "{message}");
+}

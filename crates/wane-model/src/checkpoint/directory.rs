@@ -121,7 +121,8 @@ fn generation_config(directory: &Path, config: &mut ModelConfig) -> Result<()> {
     Ok(())
 }
 
-fn chat_template(directory: &Path) -> Result<Option<ChatTemplate>> {
+/// The template of `chat_template.jinja` or `tokenizer_config.json`, if there is one.
+pub(super) fn chat_template(directory: &Path) -> Result<Option<ChatTemplate>> {
     let settings = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or_default();
     let jinja = directory.join("chat_template.jinja");
     let source = if jinja.is_file() {

@@ -2,7 +2,7 @@
 //!
 //! | source | reader |
 //! |---|---|
-//! | Hugging Face directory, or hub id in the local cache | `directory.rs`, `hub.rs` |
+//! | Hugging Face directory, or hub id (cached, or fetched by `hf`) | `directory.rs`, `hub.rs` |
 //! | `.gguf` | `gguf/` |
 //! | official RAT+ `.pth` | `pth/` |
 //!
@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 use wane_kernels::Weight;
 
 pub(crate) use hub::find_directory;
-pub use save::{SaveDtype, save};
+pub use save::{SaveDtype, save, write_atomically};
 
 use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;
@@ -52,8 +52,8 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
-/// Opens a model: a directory, a `.gguf` or `.pth` file, or a hub id whose files are in the local
-/// Hugging Face cache.
+/// Opens a model: a directory, a `.gguf` or `.pth` file, or a hub id whose files are in the
+/// Hugging Face cache or can be brought there by the user's `hf`.
 ///
 /// # Errors
 /// Nothing is there; the files are damaged, incomplete or of an unknown kind; a weight is not finite.
@@ -77,6 +77,17 @@ pub fn open_with(path: &Path, sizes: Option<&Path>) -> Result<Checkpoint> {
         )),
         _ => directory::open(&find_directory(path)?),
     }
+}
+
+/// Only the chat template of a model: a directory, a `.gguf` file, or a hub id in the local cache.
+///
+/// # Errors
+/// Nothing is there, or its files cannot be read.
+pub fn open_chat_template(path: &Path) -> Result<Option<ChatTemplate>> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        return gguf::open_chat_template(path);
+    }
+    directory::chat_template(&find_directory(path)?)
 }
 
 impl Checkpoint {

@@ -98,11 +98,23 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
     write_atomically(path, |file| file.write_all(content))
 }
 
-/// Fills a temporary file beside `path` and renames it.
-fn write_atomically(
+/// Fills a temporary file beside `path`, syncs it and renames it, so that `path` is never half a file. What is no
+/// regular file (a pipe, a device) is written in place: renaming would replace it.
+///
+/// # Errors
+/// The file cannot be written; nothing is left then.
+pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
 ) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let written = File::options().write(true).open(path).and_then(|file| {
+            let mut file = BufWriter::new(file);
+            fill(&mut file)?;
+            file.flush()
+        });
+        return written.map_err(Error::io("write", path));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.partial", std::process::id()));
     let partial = path.with_file_name(name);

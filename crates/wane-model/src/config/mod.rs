@@ -213,6 +213,36 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// A plain Llama without sizes, to be completed by struct update: norms before the sublayers, SwiGLU, RoPE
+    /// with base 10000, a head of its own; no bias, QK-norm, output gate, memory, window or special token.
+    /// The sizes are zero, which [`Self::validate`] refuses.
+    pub fn llama() -> Self {
+        Self {
+            architecture: Architecture::Llama,
+            vocab_size: 0,
+            hidden_size: 0,
+            intermediate_size: 0,
+            num_hidden_layers: 0,
+            num_attention_heads: 0,
+            num_key_value_heads: 0,
+            head_dim: 0,
+            rms_norm_eps: 1e-6,
+            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+            max_position_embeddings: 0,
+            tie_word_embeddings: false,
+            ffn_activation: FfnActivation::SwiGlu,
+            attention_bias: AttentionBias::None,
+            qk_norm: QkNorm::None,
+            norm_placement: NormPlacement::Pre,
+            output_gate: false,
+            memory: None,
+            sliding_window: None,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+            pad_token_id: None,
+        }
+    }
+
     /// Width of the queries, `num_attention_heads * head_dim`.
     pub fn q_width(&self) -> usize {
         self.num_attention_heads * self.head_dim

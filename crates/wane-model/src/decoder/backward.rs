@@ -1,15 +1,15 @@
 //! Gradients of one block, from what its forward pass saved. The steps mirror `block` in reverse.
 
 use wane_kernels::ops::activation::{add, gelu_backward, sigmoid_gate_backward, swiglu_backward};
-use wane_kernels::ops::attention::{self, AttentionGrads, AttentionSaved, Pattern};
+use wane_kernels::ops::attention::{self, AttentionGrads, AttentionSaved};
 use wane_kernels::ops::columns::copy;
-use wane_kernels::ops::decay_scan::{self, ScanDims, ScanSaved};
+use wane_kernels::ops::decay_scan::{self, ScanSaved};
 use wane_kernels::ops::linear::{backward_bias, backward_input, backward_weight};
 use wane_kernels::ops::{rms_norm, rope};
 use wane_kernels::{Cols, Tensor};
 
 use super::Decoder;
-use super::block::Saved;
+use super::block::{Saved, SavedFfn, Whole};
 use super::training::Gradients;
 use crate::Result;
 use crate::config::{FfnActivation, NormPlacement};
@@ -19,7 +19,7 @@ use crate::config::{FfnActivation, NormPlacement};
 struct Place<'a> {
     layer: usize,
     positions: &'a Tensor,
-    dims: ScanDims,
+    whole: Whole<'a>,
 }
 
 impl Decoder {
@@ -30,38 +30,14 @@ impl Decoder {
         layer: usize,
         dout: Tensor,
         positions: &Tensor,
-        saved: Saved,
-        (dims, pattern): (ScanDims, Pattern),
+        mut saved: Saved,
+        whole: Whole<'_>,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let indices = &self.layers[layer];
         let pre = self.config.norm_placement == NormPlacement::Pre;
 
-        // FFN.
-        let dffn_out = match &saved.ffn_out {
-            None => dout.clone(),
-            Some(out) => self.norm_backward(&dout, out.into(), indices.ffn_norm, None, gradients)?,
-        };
-        let dactivated =
-            self.linear_backward((&dffn_out).into(), &saved.activated, indices.down, gradients)?;
-        let dup = match self.config.ffn_activation {
-            FfnActivation::SwiGlu => swiglu_backward(&dactivated, &saved.up)?,
-            FfnActivation::Gelu => gelu_backward(&dactivated, &saved.up)?,
-        };
-        let mut dffn_input: Option<Tensor> = None;
-        let mut start = 0;
-        for &index in &indices.up {
-            let rows = self.weight(index).rows();
-            let part = self.linear_backward(dup.cols(start, rows), &saved.ffn_input, index, gradients)?;
-            dffn_input = Some(sum(dffn_input, part)?);
-            start += rows;
-        }
-        let dffn_input = sum(dffn_input.take(), None)?;
-        let dmiddle = if pre {
-            self.norm_backward(&dffn_input, (&saved.middle).into(), indices.ffn_norm, Some(&dout), gradients)?
-        } else {
-            add(&dout, &dffn_input)?
-        };
+        let dmiddle = self.ffn_backward(layer, dout, saved.ffn.take(), gradients)?;
 
         // Output projection and gate.
         let dattention_out = match &saved.attention_out {
@@ -77,7 +53,10 @@ impl Decoder {
         let dattended = if self.config.output_gate {
             let (start, width) = (indices.columns.output_gate, self.config.q_width());
             let gate = saved.projected.cols(start, width);
-            sigmoid_gate_backward(&dgated, &saved.attended.output, gate, dprojected.cols_mut(start, width))?
+            let dgate = dprojected.cols_mut(start, width);
+            let dattended = sigmoid_gate_backward(&dgated, &saved.attended.output, gate, dgate)?;
+            drop(dgated);
+            dattended
         } else {
             dgated
         };
@@ -85,8 +64,13 @@ impl Decoder {
         // Attention, RoPE, memory, QK-norm.
         let attention_saved =
             AttentionSaved { q: &saved.q, k: &saved.k, v: &saved.v, attended: &saved.attended };
-        let grads = attention::backward(&dattended, attention_saved, self.attention_dims(dims, pattern))?;
-        let place = Place { layer, positions, dims };
+        let dims = self.attention_dims(whole.dims, whole.pattern);
+        let grads = match &whole.isolation.attention {
+            None => attention::backward(&dattended, attention_saved, dims)?,
+            Some(documents) => attention::backward_documents(&dattended, attention_saved, dims, documents)?,
+        };
+        drop(dattended);
+        let place = Place { layer, positions, whole };
         self.heads_backward(place, grads, &saved, &mut dprojected, gradients)?;
 
         // Input projection.
@@ -107,6 +91,45 @@ impl Decoder {
         }
     }
 
+    /// The gradient of what goes into the FFN's half of the block, from that of what comes out. What it needs is freed
+    /// before the other half begins: together they would set the peak of a training step's memory.
+    fn ffn_backward(
+        &self,
+        layer: usize,
+        dout: Tensor,
+        saved: Option<SavedFfn>,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let indices = &self.layers[layer];
+        let pre = self.config.norm_placement == NormPlacement::Pre;
+        let nothing = || crate::Error::Invalid("a block kept nothing for its backward pass".into());
+        let SavedFfn { middle, ffn_input, up, activated, ffn_out } = saved.ok_or_else(nothing)?;
+        let dffn_out = match &ffn_out {
+            None => dout.clone(),
+            Some(out) => self.norm_backward(&dout, out.into(), indices.ffn_norm, None, gradients)?,
+        };
+        let dactivated = self.linear_backward((&dffn_out).into(), &activated, indices.down, gradients)?;
+        let dup = match self.config.ffn_activation {
+            FfnActivation::SwiGlu => swiglu_backward(&dactivated, &up)?,
+            FfnActivation::Gelu => gelu_backward(&dactivated, &up)?,
+        };
+        drop((dactivated, activated, up));
+        let mut dffn_input: Option<Tensor> = None;
+        let mut start = 0;
+        for &index in &indices.up {
+            let rows = self.weight(index).rows();
+            let part = self.linear_backward(dup.cols(start, rows), &ffn_input, index, gradients)?;
+            dffn_input = Some(sum(dffn_input, part)?);
+            start += rows;
+        }
+        let dffn_input = sum(dffn_input.take(), None)?;
+        if pre {
+            self.norm_backward(&dffn_input, (&middle).into(), indices.ffn_norm, Some(&dout), gradients)
+        } else {
+            Ok(add(&dout, &dffn_input)?)
+        }
+    }
+
     /// Gradients of queries, keys, values and memory gate, into their columns of `dprojected`.
     fn heads_backward(
         &self,
@@ -116,7 +139,7 @@ impl Decoder {
         dprojected: &mut Tensor,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let Place { layer, positions, dims } = place;
+        let Place { layer, positions, whole } = place;
         let (indices, config) = (&self.layers[layer], &self.config);
         let (columns, head_dim) = (&indices.columns, config.head_dim);
         let (q_width, width) = (config.q_width(), config.kv_width());
@@ -165,7 +188,12 @@ impl Decoder {
         };
         // Keys, values and gate are neighbours in the projection.
         let target = dprojected.cols_mut(columns.key, 3 * width);
-        decay_scan::backward(&dkeys, &grads.dv, scan_saved, dims, target)?;
+        match &whole.isolation.memory {
+            None => drop(decay_scan::backward(&dkeys, &grads.dv, scan_saved, whole.dims, target)?),
+            Some(documents) => {
+                decay_scan::backward_documents(&dkeys, &grads.dv, scan_saved, documents, target)?;
+            }
+        }
         if let Some(norm) = indices.k_norm {
             let dk = wane_kernels::ops::columns::contiguous(dprojected.cols(columns.key, width))?;
             self.key_norm_backward(&dk, saved, columns.key, norm, dprojected, gradients)?;

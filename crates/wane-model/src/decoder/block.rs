@@ -5,23 +5,31 @@
 
 use wane_attention::{Chunk, DecodeBatch, Qkv, SequenceCache};
 use wane_kernels::ops::activation::{add, gelu, sigmoid_gate, swiglu};
-use wane_kernels::ops::attention::{Attended, AttentionDims, Pattern, attention};
+use wane_kernels::ops::attention::{Attended, AttentionDims, Pattern, attention, attention_documents};
 use wane_kernels::ops::columns::contiguous;
-use wane_kernels::ops::decay_scan::{ScanDims, Scanned, scan};
+use wane_kernels::ops::decay_scan::{ScanDims, Scanned, scan, scan_documents};
 use wane_kernels::ops::linear::{linear, linear_into, linear_residual};
 use wane_kernels::ops::rms_norm::rms_norm;
 use wane_kernels::ops::rope::rope;
-use wane_kernels::{DType, Tensor};
+use wane_kernels::{DType, Documents, Tensor};
 
-use super::Decoder;
 use super::parameters::LayerIndices;
+use super::{Decoder, Isolation};
 use crate::Result;
 use crate::config::{FfnActivation, NormPlacement};
+
+/// Whole sequences, how they attend and what their documents share.
+#[derive(Clone, Copy)]
+pub(super) struct Whole<'a> {
+    pub(super) dims: ScanDims,
+    pub(super) pattern: Pattern,
+    pub(super) isolation: &'a Isolation,
+}
 
 /// Who attends, and where the memory's state lives.
 pub(super) enum Attending<'a> {
     /// Whole sequences at once, nothing cached: training and plain logits.
-    Whole { dims: ScanDims, pattern: Pattern },
+    Whole(Whole<'a>),
     /// A chunk of one sequence's prompt.
     Prefill { cache: &'a mut SequenceCache, chunk: Chunk },
     /// One token of every sequence.
@@ -31,7 +39,7 @@ pub(super) enum Attending<'a> {
 impl Attending<'_> {
     fn scan_dims(&self, rows: usize) -> ScanDims {
         match self {
-            Self::Whole { dims, .. } => *dims,
+            Self::Whole(whole) => whole.dims,
             Self::Prefill { .. } => ScanDims { batch: 1, tokens: rows },
             Self::Decode { .. } => ScanDims { batch: rows, tokens: 1 },
         }
@@ -39,19 +47,34 @@ impl Attending<'_> {
 
     fn memory_state(&self, layer: usize) -> Option<Tensor> {
         match self {
-            Self::Whole { .. } => None,
+            Self::Whole(_) => None,
             Self::Prefill { cache, .. } => cache.memory_state(layer).cloned(),
             Self::Decode { batch } => batch.memory_state(layer).cloned(),
         }
     }
 
+    /// Documents at whose start the memory is empty, if it is to be.
+    fn reset_at(&self) -> Option<&Documents> {
+        match self {
+            Self::Whole(whole) => whole.isolation.memory.as_deref(),
+            _ => None,
+        }
+    }
+
     fn set_memory_state(&mut self, layer: usize, state: Tensor) {
         match self {
-            Self::Whole { .. } => {}
+            Self::Whole(_) => {}
             Self::Prefill { cache, .. } => cache.set_memory_state(layer, state),
             Self::Decode { batch } => batch.set_memory_state(layer, state),
         }
     }
+}
+
+/// Keys and values with memory, before RoPE [n, w].
+#[derive(Debug)]
+pub(super) struct Remembered {
+    pub(super) keys: Tensor,
+    pub(super) values: Tensor,
 }
 
 /// What the backward pass of one block needs.
@@ -68,7 +91,7 @@ pub(super) struct Saved {
     /// Rotated queries [n, h * d].
     pub(super) q: Tensor,
     /// Keys and values with memory, before RoPE.
-    pub(super) scanned: Option<Scanned>,
+    pub(super) scanned: Option<Remembered>,
     /// Rotated keys [n, w].
     pub(super) k: Tensor,
     /// Values as attended [n, w].
@@ -78,6 +101,13 @@ pub(super) struct Saved {
     pub(super) gated: Tensor,
     /// Output of the output projection before its norm (post-norm only).
     pub(super) attention_out: Option<Tensor>,
+    /// What the FFN's half needs, which is used first.
+    pub(super) ffn: Option<SavedFfn>,
+}
+
+/// What the backward pass of a block's FFN needs.
+#[derive(Debug)]
+pub(super) struct SavedFfn {
     /// After attention [n, hidden].
     pub(super) middle: Tensor,
     /// Input of the FFN: normalized `middle`, or `middle` itself.
@@ -143,11 +173,7 @@ impl Decoder {
                 attended: heads.attended,
                 gated,
                 attention_out,
-                middle,
-                ffn_input,
-                up,
-                activated,
-                ffn_out,
+                ffn: Some(SavedFfn { middle, ffn_input, up, activated, ffn_out }),
             });
         }
         Ok(out)
@@ -188,15 +214,22 @@ impl Decoder {
 
         let scanned = if config.memory.is_some() {
             let gate = projected.cols(columns.memory_gate, width);
-            let initial = attending.memory_state(layer);
-            let dims = attending.scan_dims(projected.rows());
-            Some(scan(keys, values, gate, dims, initial.as_ref())?)
+            Some(match attending.reset_at() {
+                Some(documents) => {
+                    let (keys, values) = scan_documents(keys, values, gate, documents)?;
+                    Remembered { keys, values }
+                }
+                None => {
+                    let initial = attending.memory_state(layer);
+                    let dims = attending.scan_dims(projected.rows());
+                    let Scanned { keys, values, state } = scan(keys, values, gate, dims, initial.as_ref())?;
+                    attending.set_memory_state(layer, state);
+                    Remembered { keys, values }
+                }
+            })
         } else {
             None
         };
-        if let Some(scanned) = &scanned {
-            attending.set_memory_state(layer, scanned.state.clone());
-        }
         let (k, v) = match &scanned {
             Some(scanned) => (
                 rope((&scanned.keys).into(), config.head_dim, positions, &self.rope)?,
@@ -206,8 +239,12 @@ impl Decoder {
         };
         let q = rope(queries, config.head_dim, positions, &self.rope)?;
         let attended = match attending {
-            Attending::Whole { dims, pattern } => {
-                attention(&q, &k, &v, self.attention_dims(*dims, *pattern))?
+            Attending::Whole(Whole { dims, pattern, isolation }) => {
+                let dims = self.attention_dims(*dims, *pattern);
+                match &isolation.attention {
+                    None => attention(&q, &k, &v, dims)?,
+                    Some(documents) => attention_documents(&q, &k, &v, dims, documents)?,
+                }
             }
             Attending::Prefill { cache, chunk } => {
                 without_lse(cache.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, *chunk)?)?
@@ -275,7 +312,7 @@ fn without_lse(output: Tensor) -> Result<Attended> {
 struct Heads {
     q: Tensor,
     normed_keys: Option<Tensor>,
-    scanned: Option<Scanned>,
+    scanned: Option<Remembered>,
     k: Tensor,
     v: Tensor,
     attended: Attended,

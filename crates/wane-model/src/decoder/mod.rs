@@ -32,8 +32,9 @@ use crate::{Error, Result};
 use parameters::{Collector, LayerIndices};
 pub use parameters::{Parameter, ParameterKind};
 
+pub use gates::MemoryTrace;
 pub use inference::{CacheOptions, DEFAULT_CHUNK};
-pub use training::{Batch, Gradients, Keep, TrainOptions};
+pub use training::{Batch, Gradients, Isolation, Keep, TrainOptions};
 
 /// How weights are held in memory.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,16 +1,18 @@
 //! The decoder against itself: gradients against finite differences, steps against the whole,
 //! recomputation against keeping, for every choice that a family makes.
 
+use std::sync::Arc;
+
 use wane_attention::{DecodeBatch, Plan, SequenceCache};
 use wane_kernels::ops::attention::Pattern;
 use wane_kernels::testing::{assert_close, noise};
-use wane_kernels::{Device, Tensor};
+use wane_kernels::{Device, Documents, Tensor};
 
 use super::initialize::{GateBias, Initialization, ResidualScale};
-use super::{Batch, CacheOptions, Decoder, Gradients, Keep, TrainOptions};
+use super::{Batch, CacheOptions, Decoder, Gradients, Isolation, Keep, TrainOptions};
 use crate::config::{
     Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
-    QkNorm, RopeConfig, RopeScaling,
+    QkNorm,
 };
 
 const VOCABULARY: usize = 37;
@@ -25,20 +27,9 @@ fn plain() -> ModelConfig {
         num_attention_heads: 4,
         num_key_value_heads: 2,
         head_dim: 8,
-        rms_norm_eps: 1e-6,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
         max_position_embeddings: 64,
-        tie_word_embeddings: false,
-        ffn_activation: FfnActivation::SwiGlu,
-        attention_bias: AttentionBias::None,
-        qk_norm: QkNorm::None,
-        norm_placement: NormPlacement::Pre,
-        output_gate: false,
-        memory: None,
-        sliding_window: None,
-        bos_token_id: None,
         eos_token_ids: vec![0],
-        pad_token_id: None,
+        ..ModelConfig::llama()
     }
 }
 
@@ -86,12 +77,21 @@ fn batch(sequences: usize, tokens: usize) -> Batch {
         weights: Tensor::from_f32(&weights, &[rows], &Device::Cpu).unwrap(),
         batch: sequences,
         tokens,
+        isolation: Isolation::default(),
     }
 }
 
 fn objective(decoder: &Decoder, batch: &Batch, pattern: Pattern) -> f64 {
     let losses = decoder.losses(batch, pattern).unwrap();
     losses.f32s().iter().zip(batch.weights.f32s()).map(|(l, w)| f64::from(*l) * f64::from(*w)).sum()
+}
+
+/// Moves parameter `index` by `amount` along `direction`.
+fn shift(decoder: &mut Decoder, index: usize, direction: &[f32], amount: f32) {
+    let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
+    for (weight, component) in weights.iter_mut().zip(direction) {
+        *weight += amount * component;
+    }
 }
 
 #[track_caller]
@@ -109,26 +109,12 @@ fn check_gradients(name: &str, config: &ModelConfig, pattern: Pattern) {
         let norm: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
         assert!(norm > 0.0, "{name}: {label} has no gradient");
         let step = 2e-3f32;
-        let mut shift = |amount: f32| {
-            let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
-            for (w, d) in weights.iter_mut().zip(&direction) {
-                *w += amount * d;
-            }
+        let mut objective_after = |amount: f32| {
+            shift(&mut decoder, index, &direction, amount);
+            objective(&decoder, &batch, pattern)
         };
-        shift(step);
-        let plus = objective(&decoder, &batch, pattern);
-        let mut shift = |amount: f32| {
-            let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
-            for (w, d) in weights.iter_mut().zip(&direction) {
-                *w += amount * d;
-            }
-        };
-        shift(-2.0 * step);
-        let minus = objective(&decoder, &batch, pattern);
-        let weights = decoder.parameter_mut(index).unwrap().f32s_mut();
-        for (w, d) in weights.iter_mut().zip(&direction) {
-            *w += step * d;
-        }
+        let (plus, minus) = (objective_after(step), objective_after(-2.0 * step));
+        shift(&mut decoder, index, &direction, step);
         let got = (plus - minus) / (2.0 * f64::from(step));
         let tolerance = 0.02 * norm + 2e-2;
         assert!((got - want).abs() < tolerance, "{name}: {label}: slope {got}, gradient {want}, norm {norm}");
@@ -231,4 +217,59 @@ fn spread_gates_cover_the_half_lives() {
     assert!((half_lives[4] - 1.0).abs() < 1e-3 && (half_lives[15] - 64.0).abs() < 0.1, "{half_lives:?}");
     assert!(half_lives[4..].is_sorted(), "{half_lives:?}");
     assert_eq!(spread.value(3, 32), spread.value(19, 32));
+}
+
+/// Documents of two packed sequences of 11 tokens.
+const PACKED: [usize; 5] = [4, 6, 1, 3, 8];
+
+#[test]
+fn packed_masked_and_reset_documents_are_separate_sequences() {
+    let config = memory();
+    let decoder = random(&config);
+    let mut packed = batch(2, 11);
+    let documents = Some(Arc::new(Documents::new(PACKED)));
+    packed.isolation = Isolation { attention: documents.clone(), memory: documents };
+    for pattern in [Pattern::Causal, Pattern::Dilated { dilation: Some(3), window: 1, initial: 1 }] {
+        let losses = decoder.losses(&packed, pattern).unwrap().f32s().to_vec();
+        let options = |keep| TrainOptions { pattern, keep, scale: 1.0 };
+        let mut gradients = Gradients::zeros(&decoder).unwrap();
+        let trained =
+            decoder.loss_and_gradients(&packed, &options(Keep::Everything), &mut gradients).unwrap();
+        assert_close("losses", trained.f32s(), &losses, 1e-6);
+        let mut recomputed = Gradients::zeros(&decoder).unwrap();
+        decoder.loss_and_gradients(&packed, &options(Keep::BlockInputs), &mut recomputed).unwrap();
+        // Each document alone.
+        let mut apart = Gradients::zeros(&decoder).unwrap();
+        let mut start = 0;
+        for length in PACKED {
+            let part = |x: &Tensor| x.slice(start, start + length).unwrap();
+            let alone = Batch {
+                ids: part(&packed.ids),
+                targets: part(&packed.targets),
+                weights: part(&packed.weights),
+                batch: 1,
+                tokens: length,
+                isolation: Isolation::default(),
+            };
+            let got = decoder.loss_and_gradients(&alone, &options(Keep::Everything), &mut apart).unwrap();
+            for (a, b) in got.f32s().iter().zip(&losses[start..]) {
+                assert!((a - b).abs() < 1e-6, "{pattern:?}: {a} {b}");
+            }
+            start += length;
+        }
+        for (i, (whole, alone)) in gradients.tensors().iter().zip(apart.tensors()).enumerate() {
+            assert_close(&decoder.parameters()[i].name, whole.f32s(), alone.f32s(), 1e-5);
+            assert_eq!(whole.f32s(), recomputed.tensors()[i].f32s(), "recomputation");
+        }
+    }
+    // Either option alone changes the losses, and neither does for one document a sequence.
+    let plain = decoder.losses(&batch(2, 11), Pattern::Causal).unwrap().f32s().to_vec();
+    let Isolation { attention, memory } = packed.isolation.clone();
+    for isolation in [Isolation { attention, memory: None }, Isolation { attention: None, memory }] {
+        packed.isolation = isolation;
+        assert_ne!(decoder.losses(&packed, Pattern::Causal).unwrap().f32s(), plain);
+    }
+    let whole = Some(Arc::new(Documents::new([11, 11])));
+    packed.isolation = Isolation { attention: whole.clone(), memory: whole };
+    assert_eq!(decoder.losses(&packed, Pattern::Causal).unwrap().f32s(), plain);
 }

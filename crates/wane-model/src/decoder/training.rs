@@ -3,16 +3,27 @@
 //! `recompute` keeps only each block's input and runs the block again in the backward pass:
 //! about a third more arithmetic for a fraction of the memory.
 
+use std::sync::Arc;
+
 use wane_kernels::ops::attention::Pattern;
 use wane_kernels::ops::cross_entropy::{self, LossGrads};
 use wane_kernels::ops::decay_scan::ScanDims;
 use wane_kernels::ops::embedding;
 use wane_kernels::ops::rms_norm::rms_norm;
-use wane_kernels::{DType, Device, Tensor};
+use wane_kernels::{DType, Documents, Tensor};
 
 use super::Decoder;
-use super::block::{Attending, Saved};
+use super::block::{Attending, Saved, Whole};
 use crate::{Error, Result};
+
+/// What is kept apart between the documents packed into one sequence; by default nothing is.
+#[derive(Debug, Clone, Default)]
+pub struct Isolation {
+    /// Documents that attention does not leave; positions are counted from their first tokens.
+    pub attention: Option<Arc<Documents>>,
+    /// Documents at whose start the memory is empty.
+    pub memory: Option<Arc<Documents>>,
+}
 
 /// Sequences of equal length, row after row.
 #[derive(Debug, Clone)]
@@ -27,6 +38,8 @@ pub struct Batch {
     pub batch: usize,
     /// Tokens of each.
     pub tokens: usize,
+    /// What packed documents do not share.
+    pub isolation: Isolation,
 }
 
 /// How a batch is processed.
@@ -83,6 +96,11 @@ impl Gradients {
         &self.tensors
     }
 
+    /// All of them, to be changed (summed over processes).
+    pub fn tensors_mut(&mut self) -> &mut [Tensor] {
+        &mut self.tensors
+    }
+
     /// The gradient of one parameter, to add to.
     pub fn tensor_mut(&mut self, index: usize) -> &mut Tensor {
         &mut self.tensors[index]
@@ -102,10 +120,11 @@ impl Decoder {
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let (dims, positions) = self.check(batch)?;
+        let whole = Whole { dims, pattern: options.pattern, isolation: &batch.isolation };
         let mut x = embedding::embedding(&batch.ids, self.weight(self.embedding), self.activation_dtype())?;
         let mut kept: Vec<(Option<Tensor>, Option<Saved>)> = Vec::with_capacity(self.layers.len());
         for layer in 0..self.layers.len() {
-            let mut attending = Attending::Whole { dims, pattern: options.pattern };
+            let mut attending = Attending::Whole(whole);
             let mut saved = None;
             let keep_all = options.keep == Keep::Everything;
             let slot = keep_all.then_some(&mut saved);
@@ -122,16 +141,18 @@ impl Decoder {
             options.scale,
             gradients.tensor_mut(self.head),
         )?;
+        drop(hidden);
         let mut dx = self.norm_backward(&dhidden, (&x).into(), self.final_norm, None, gradients)?;
+        drop((dhidden, x));
         for layer in (0..self.layers.len()).rev() {
             let (input, mut saved) = kept.pop().unwrap_or_default();
             if let Some(input) = input {
-                let mut attending = Attending::Whole { dims, pattern: options.pattern };
+                let mut attending = Attending::Whole(whole);
                 self.block_forward(layer, &input, &positions, &mut attending, Some(&mut saved))?;
             }
             let saved =
                 saved.ok_or_else(|| Error::Invalid("a block kept nothing for its backward pass".into()))?;
-            dx = self.block_backward(layer, dx, &positions, saved, (dims, options.pattern), gradients)?;
+            dx = self.block_backward(layer, dx, &positions, saved, whole, gradients)?;
         }
         embedding::backward(&batch.ids, &dx, gradients.tensor_mut(self.embedding))?;
         Ok(losses)
@@ -142,7 +163,9 @@ impl Decoder {
     /// # Errors
     /// As [`Self::loss_and_gradients`].
     pub fn losses(&self, batch: &Batch, pattern: Pattern) -> Result<Tensor> {
-        let hidden = self.hidden_states(&batch.ids, batch.batch, batch.tokens, pattern)?;
+        let (dims, positions) = self.check(batch)?;
+        let whole = Whole { dims, pattern, isolation: &batch.isolation };
+        let hidden = self.whole_hidden_states(&batch.ids, &positions, whole)?;
         Ok(cross_entropy::losses(&hidden, self.weight(self.head), &batch.targets)?)
     }
 
@@ -158,10 +181,14 @@ impl Decoder {
         pattern: Pattern,
     ) -> Result<Tensor> {
         let dims = ScanDims { batch, tokens };
-        let positions = self.positions(dims)?;
+        let whole = Whole { dims, pattern, isolation: &Isolation::default() };
+        self.whole_hidden_states(ids, &self.positions(dims)?, whole)
+    }
+
+    fn whole_hidden_states(&self, ids: &Tensor, positions: &Tensor, whole: Whole<'_>) -> Result<Tensor> {
         let mut x = embedding::embedding(ids, self.weight(self.embedding), self.activation_dtype())?;
         for layer in 0..self.layers.len() {
-            x = self.block_forward(layer, &x, &positions, &mut Attending::Whole { dims, pattern }, None)?;
+            x = self.block_forward(layer, &x, positions, &mut Attending::Whole(whole), None)?;
         }
         Ok(rms_norm((&x).into(), self.dense(self.final_norm)?, self.config.rms_norm_eps as f32)?)
     }
@@ -180,7 +207,14 @@ impl Decoder {
             }
         }
         let dims = ScanDims { batch: batch.batch, tokens: batch.tokens };
-        Ok((dims, self.positions(dims)?))
+        let positions = match &batch.isolation.attention {
+            None => self.positions(dims)?,
+            Some(documents) => {
+                self.check_length(batch.tokens)?;
+                Tensor::from_i32(&documents.positions(), &[documents.rows()], &self.device)?
+            }
+        };
+        Ok((dims, positions))
     }
 
     pub(super) fn positions(&self, dims: ScanDims) -> Result<Tensor> {
@@ -213,12 +247,5 @@ impl Decoder {
         }
         let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         Ok(Tensor::from_i32(&ids, &[ids.len()], &self.device)?)
-    }
-}
-
-impl Decoder {
-    /// Where the model computes; the default for new batches.
-    pub fn batch_device(&self) -> &Device {
-        &self.device
     }
 }

@@ -32,7 +32,7 @@ impl CheckpointFolder {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(output: &Path, keep: usize) -> Result<Self> {
-        let folder = output.join("checkpoints");
+        let Self { folder, keep } = Self::of(output, keep);
         fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         for entry in fs::read_dir(&folder).map_err(Error::io(&folder))?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
@@ -41,6 +41,11 @@ impl CheckpointFolder {
             }
         }
         Ok(Self { folder, keep })
+    }
+
+    /// The same without touching anything: for processes that only read.
+    pub fn of(output: &Path, keep: usize) -> Self {
+        Self { folder: output.join("checkpoints"), keep }
     }
 
     /// Complete checkpoints, oldest first: (completed steps, folder).

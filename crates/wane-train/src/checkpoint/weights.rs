@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
 use wane_kernels::ops::adamw::AdamwState;
 use wane_kernels::{DType, Device, Tensor, Weight};
 use wane_model::checkpoint::{SaveDtype, save};
@@ -53,7 +53,13 @@ pub fn write_optimizer(folder: &Path, decoder: &Decoder, optimizer: &Optimizer) 
         }
     }
     let path = folder.join(OPTIMIZER);
-    let failed = |e: safetensors::SafeTensorError| Error::io(&path)(std::io::Error::other(e.to_string()));
+    let failed = |e: SafeTensorError| {
+        Error::io(&path)(match e {
+            // Its kind says whether the disk is full.
+            SafeTensorError::IoError(e) => e,
+            other => std::io::Error::other(other.to_string()),
+        })
+    };
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))

@@ -144,6 +144,9 @@ impl RunConfig {
         if d.threads == 0 || d.ahead == 0 {
             return wrong("data.threads and data.ahead must be at least 1");
         }
+        if d.memory_reset && self.model.backbone == Some(Backbone::Attention) {
+            return wrong("data.memory_reset needs model.backbone = \"memory\"");
+        }
         let weights = d.text.iter().map(|t| t.weight).chain(d.generated.iter().map(|g| g.weight));
         let weights: Vec<f64> = weights.collect();
         if weights.iter().any(|w| w.is_nan() || *w < 0.0) || weights.iter().sum::<f64>() <= 0.0 {
@@ -183,8 +186,8 @@ impl RunConfig {
             if stage.until <= before {
                 return wrong(format!("stages[{i}].until {} is not after {before}", stage.until));
             }
-            if stage.text.is_some_and(|x| x > 0.0) && d.text.is_empty() {
-                return wrong(format!("stages[{i}].text needs [[data.text]]"));
+            if stage.text.is_some_and(|x| x > 0.0) && d.text.iter().all(|text| text.weight == 0.0) {
+                return wrong(format!("stages[{i}].text needs [[data.text]] with a weight above 0"));
             }
             if stage.text.is_some_and(|x| x < 1.0) && d.generated.is_none() {
                 return wrong(format!("stages[{i}].text below 1 needs [data.generated]"));
@@ -204,8 +207,14 @@ impl RunConfig {
             );
         }
         if let Some(joint) = &self.joint {
-            if joint.every == 0 || joint.dilation == 0 {
+            if joint.every == 0 || joint.dilation == Some(0) {
                 return wrong("joint.every and joint.dilation must be at least 1");
+            }
+            if joint.pass == PassKind::Window && joint.dilation.is_some() {
+                return wrong("joint.dilation has no effect on joint.pass = \"window\": remove it");
+            }
+            if !(0.0..=1.0).contains(&joint.from) || !(joint.from..=1.0).contains(&joint.until) {
+                return wrong("joint.from and joint.until are shares of the run, from at most until");
             }
             if joint.pass == PassKind::Window && joint.window == Some(0) {
                 return wrong("joint.window must be above 0 for pass = \"window\"");

@@ -2,8 +2,8 @@
 //! curriculum over it.
 //!
 //! Every row of a batch is filled by one source, chosen by weight: a run of tokens of a shard, or
-//! generated samples packed one after the other (each ends with the end token). Attention and the
-//! memory run over the whole row: packed documents are not masked from each other.
+//! generated samples packed one after the other (each ends with the end token). By default attention and
+//! the memory run over the whole row; `document_mask` and `memory_reset` keep documents apart.
 
 use std::path::PathBuf;
 
@@ -18,6 +18,12 @@ pub struct DataTable {
     pub text: Vec<TextTable>,
     /// Generated samples.
     pub generated: Option<GeneratedTable>,
+    /// Whether attention stays inside a document of a packed row (positions then restart with each).
+    #[serde(default)]
+    pub document_mask: bool,
+    /// Whether the memory is emptied at the start of each document.
+    #[serde(default)]
+    pub memory_reset: bool,
     /// Threads that prepare batches.
     #[serde(default = "two")]
     pub threads: usize,
@@ -55,6 +61,8 @@ pub struct GeneratedTable {
     /// Relative weight of each task in `tasks`; all equal if empty.
     #[serde(default)]
     pub task_weights: Vec<f64>,
+    /// A file of `wane ruler pairs`: its prompts and answers instead of generated samples, one a row.
+    pub pairs: Option<PathBuf>,
     /// Text file for the haystacks; the built-in text if absent.
     pub haystack: Option<PathBuf>,
     /// Weight of the loss of answer tokens.

@@ -24,6 +24,7 @@ pub mod data;
 pub mod differences;
 pub mod model;
 pub mod observation;
+pub mod overrides;
 pub mod parse;
 pub mod training;
 

@@ -86,11 +86,13 @@ pub struct CheckpointTable {
     pub every: u64,
     /// How many are kept; 0 keeps all.
     pub keep: usize,
+    /// Whether the end of the run is saved, and the model; `false` is for measuring speed.
+    pub at_end: bool,
 }
 
 impl Default for CheckpointTable {
     fn default() -> Self {
-        Self { every: 500, keep: 2 }
+        Self { every: 500, keep: 2, at_end: true }
     }
 }
 

@@ -70,6 +70,28 @@ fn contradictions_say_what_to_change() {
 }
 
 #[test]
+fn contradictions_name_their_line() {
+    let lines =
+        |text: &str, what: &str| 1 + text.lines().position(|line| line.contains(what)).expect("there");
+    let stages =
+        "\n[[stages]]\nuntil = 0.5\nlengths = [4, 8]\n[[stages]] # 2\nuntil = 0.4\nlengths = [4, 8]\n";
+    for (text, place, message) in [
+        (TOY.replace("batch = 4", "batch = 4\naccumulation = 3"), "batch = 4", "is not divisible by"),
+        (TOY.replace("steps = 10", ""), "[training]", "steps or training.tokens is missing"),
+        (format!("{TOY}{stages}"), "until = 0.4", "stages[1].until 0.4 is not after 0.5"),
+        (
+            format!("{TOY}[joint]\npass = \"window\"\ndilation = 64\n"),
+            "dilation = 64",
+            "joint.dilation has no effect",
+        ),
+    ] {
+        let error = error_of(&text);
+        assert!(error.starts_with(&format!("toy.toml:{}: ", lines(&text, place))), "{error}");
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
 fn tokens_round_up_to_steps() {
     let config = RunConfig::parse(&TOY.replace("steps = 10", "tokens = 129"), Path::new("t")).expect("valid");
     assert_eq!(config.steps(), 2);
@@ -93,4 +115,32 @@ fn differences_name_what_changed_and_leave_out_what_is_free() {
     new.optimizer.lr = 2e-3;
     new.training.steps = Some(11);
     assert_eq!(differences(&old, &new), ["optimizer.lr: 0.001 -> 0.002", "training.steps: 10 -> 11"]);
+}
+
+#[test]
+fn one_setting_can_be_replaced_on_the_command_line() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("toy.toml");
+    let stages = "[[stages]]\nuntil = 1.0\nlengths = [4, 8]\n";
+    std::fs::write(&path, format!("{TOY}{stages}")).expect("writes");
+    let load = |settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        RunConfig::load_with(&path, &settings)
+    };
+    let config = load(&["optimizer.lr=2e-3", "joint.pass=window", "stages.0.lengths=[5, 9]", "output=a b"]);
+    let config = config.expect("valid");
+    assert_eq!((config.optimizer.lr, config.stages[0].lengths), (2e-3, [5, 9]));
+    assert_eq!(config.joint.map(|j| j.pass), Some(crate::config::PassKind::Window));
+    assert_eq!(config.output, Path::new("a b"));
+    for (setting, expected) in [
+        ("optimizer.lr", "expected KEY=VALUE"),
+        ("optimiser.lr=1", "unknown key `optimiser`; did you mean `optimizer`?"),
+        ("optimizer.lr.x=1", "`lr` is no table"),
+        ("stages.1.full=1.0", "`1` is no entry of that list (0 to 0)"),
+        ("optimizer.lr=-1.0", "lr must be above 0"),
+        ("training.batch=many", "invalid type"),
+    ] {
+        let message = load(&[setting]).expect_err("refused").to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -107,9 +107,8 @@ pub struct Joint {
     /// Every how many batches; 1 is all of them.
     #[serde(default = "one_u64")]
     pub every: u64,
-    /// D of the dilated pass.
-    #[serde(default = "sixty_four")]
-    pub dilation: usize,
+    /// D of the dilated pass; 64 if absent.
+    pub dilation: Option<usize>,
     /// W of either pass; 64 for the window pass, 0 for the dilated one if absent.
     pub window: Option<usize>,
     /// S of either pass.
@@ -127,7 +126,7 @@ impl Joint {
     /// The mask of the second pass.
     pub fn pattern(&self) -> Pattern {
         let (dilation, window) = match self.pass {
-            PassKind::Dilated => (Some(self.dilation), self.window.unwrap_or(0)),
+            PassKind::Dilated => (Some(self.dilation.unwrap_or(64)), self.window.unwrap_or(0)),
             PassKind::Window => (None, self.window.unwrap_or(64)),
         };
         Pattern::Dilated { dilation, window, initial: self.initial }
@@ -161,10 +160,6 @@ fn one_usize() -> usize {
 
 fn one_u64() -> u64 {
     1
-}
-
-fn sixty_four() -> usize {
-    64
 }
 
 fn unit() -> f64 {

@@ -1,5 +1,7 @@
 //! Rows and batches on the host, before they go to the device.
 
+use wane_kernels::Documents;
+
 /// What a predicted token is; losses are reported separately for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
@@ -22,6 +24,8 @@ pub struct Row {
     pub weights: Vec<f32>,
     /// Kind of `ids[i + 1]`.
     pub kinds: Vec<TargetKind>,
+    /// Inputs at which a further document begins: ascending, above 0, below `tokens`.
+    pub starts: Vec<usize>,
 }
 
 /// Rows of equal length, laid out for the decoder.
@@ -39,6 +43,8 @@ pub struct HostBatch {
     pub weights: Vec<f32>,
     /// Kinds of the targets [rows * tokens].
     pub kinds: Vec<TargetKind>,
+    /// [`Row::starts`] of each row.
+    pub starts: Vec<Vec<usize>>,
 }
 
 impl HostBatch {
@@ -51,6 +57,7 @@ impl HostBatch {
             targets: Vec::with_capacity(rows.len() * tokens),
             weights: Vec::with_capacity(rows.len() * tokens),
             kinds: Vec::with_capacity(rows.len() * tokens),
+            starts: Vec::with_capacity(rows.len()),
         };
         for row in rows {
             assert_eq!(row.ids.len(), tokens + 1, "a row has one id more than inputs");
@@ -58,6 +65,7 @@ impl HostBatch {
             batch.targets.extend(row.ids[1..].iter().map(|id| *id as i32));
             batch.weights.extend(&row.weights);
             batch.kinds.extend(&row.kinds);
+            batch.starts.push(row.starts.clone());
         }
         batch
     }
@@ -77,6 +85,20 @@ impl HostBatch {
             targets: self.targets[range.clone()].to_vec(),
             weights: self.weights[range.clone()].to_vec(),
             kinds: self.kinds[range].to_vec(),
+            starts: self.starts[start..end].to_vec(),
         }
+    }
+
+    /// Where the documents of all rows lie.
+    pub fn documents(&self) -> Documents {
+        let mut lengths = Vec::new();
+        for starts in &self.starts {
+            let mut before = 0;
+            for &start in starts.iter().chain([&self.tokens]) {
+                lengths.push(start - before);
+                before = start;
+            }
+        }
+        Documents::new(lengths)
     }
 }

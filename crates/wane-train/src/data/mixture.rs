@@ -136,7 +136,7 @@ impl Mixture {
             }
             at -= n;
         }
-        text_row(ids, text.loss_weight)
+        text_row(ids, text.loss_weight, self.end)
     }
 
     fn generated_row(&self, generated: &Generated, stage: Option<&Stage>, draws: &mut Draws) -> Result<Row> {
@@ -166,6 +166,11 @@ impl Mixture {
             }
         }
         Ok(row.finish())
+    }
+
+    /// The token that ends documents.
+    pub fn end(&self) -> u32 {
+        self.end
     }
 
     /// Tasks of the generated samples; empty without them.
@@ -207,7 +212,7 @@ impl Mixture {
 }
 
 /// `count` rows at evenly spaced places of the shards that are long enough.
-pub fn spaced_rows(shards: &[Shard], sequence: usize, count: usize) -> Vec<Row> {
+pub fn spaced_rows(shards: &[Shard], sequence: usize, count: usize, end: u32) -> Vec<Row> {
     let starts: Vec<usize> = shards.iter().map(|s| (s.tokens()).saturating_sub(sequence)).collect();
     let total: usize = starts.iter().sum();
     let mut rows = Vec::new();
@@ -217,7 +222,7 @@ pub fn spaced_rows(shards: &[Shard], sequence: usize, count: usize) -> Vec<Row> 
             if at < *n {
                 let mut ids = Vec::with_capacity(sequence + 1);
                 shard.read(at, sequence + 1, &mut ids);
-                rows.push(text_row(ids, 1.0));
+                rows.push(text_row(ids, 1.0, end));
                 break;
             }
             at -= n;
@@ -226,9 +231,11 @@ pub fn spaced_rows(shards: &[Shard], sequence: usize, count: usize) -> Vec<Row> 
     rows
 }
 
-fn text_row(ids: Vec<u32>, weight: f32) -> Row {
+/// A row of text; a document begins behind every end token.
+fn text_row(ids: Vec<u32>, weight: f32, end: u32) -> Row {
     let n = ids.len() - 1;
-    Row { ids, weights: vec![weight; n], kinds: vec![TargetKind::Text; n] }
+    let starts = (1..n).filter(|i| ids[i - 1] == end).collect();
+    Row { ids, weights: vec![weight; n], kinds: vec![TargetKind::Text; n], starts }
 }
 
 impl Generated {
@@ -270,6 +277,7 @@ struct RowBuilder {
     ids: Vec<u32>,
     weights: Vec<f32>,
     kinds: Vec<TargetKind>,
+    starts: Vec<usize>,
     sequence: usize,
     answer_weight: f32,
     other_weight: f32,
@@ -282,6 +290,7 @@ impl RowBuilder {
             ids: Vec::with_capacity(sequence + 1),
             weights: Vec::with_capacity(sequence + 1),
             kinds: Vec::with_capacity(sequence + 1),
+            starts: Vec::new(),
             sequence,
             answer_weight: table.answer_weight as f32,
             other_weight: table.other_weight as f32,
@@ -295,6 +304,9 @@ impl RowBuilder {
 
     fn push(&mut self, sample: &Sample) {
         let start = self.ids.len();
+        if (1..self.sequence).contains(&start) {
+            self.starts.push(start);
+        }
         self.ids.extend(&sample.ids);
         self.weights.resize(self.ids.len(), self.other_weight);
         self.kinds.resize(self.ids.len(), TargetKind::Context);
@@ -312,6 +324,11 @@ impl RowBuilder {
         self.ids.resize(n, self.end);
         self.weights.resize(n, 0.0);
         self.kinds.resize(n, TargetKind::Padding);
-        Row { ids: self.ids, weights: self.weights.split_off(1), kinds: self.kinds.split_off(1) }
+        Row {
+            ids: self.ids,
+            weights: self.weights.split_off(1),
+            kinds: self.kinds.split_off(1),
+            starts: self.starts,
+        }
     }
 }

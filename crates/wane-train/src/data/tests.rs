@@ -104,6 +104,24 @@ fn text_rows_are_runs_of_the_shard_and_differ_between_rows() {
 }
 
 #[test]
+fn a_document_begins_behind_every_end_token_of_text() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut writer = ShardWriter::create(&folder.path().join("00000.tokens"), 64, &HASH).expect("writes");
+    for length in [3usize, 10, 20, 9] {
+        writer.document(&vec![5; length], END).expect("writes");
+    }
+    writer.finish().expect("writes");
+    let mixture = Mixture::new(&config(folder.path(), ""), None, &HASH, END).expect("opens");
+    let batch = mixture.batch(0, 0..8).expect("rows");
+    for row in 0..8 {
+        let ids = &batch.ids[row * 32..(row + 1) * 32];
+        let want: Vec<usize> = (1..32).filter(|i| ids[i - 1] == END as i32).collect();
+        assert!(!want.is_empty() && batch.starts[row] == want, "{ids:?} {:?}", batch.starts[row]);
+    }
+    assert_eq!(batch.documents().rows(), 8 * 32);
+}
+
+#[test]
 fn packed_rows_follow_the_stage_and_weigh_answers() {
     let folder = tempfile::tempdir().expect("folder");
     shard(folder.path(), 1000);
@@ -120,11 +138,54 @@ fn packed_rows_follow_the_stage_and_weigh_answers() {
         assert_eq!(packed.weights[i], expected);
     }
     assert!(!packed.kinds.contains(&TargetKind::Padding));
+    // A document begins behind each end token of a sample and of text.
+    for row in 0..4 {
+        let ids = &packed.ids[row * 32..(row + 1) * 32];
+        let want: Vec<usize> = (1..32).filter(|i| ids[i - 1] == END as i32).collect();
+        assert_eq!(packed.starts[row], want);
+    }
+    assert_eq!(packed.documents().rows(), 4 * 32);
+    assert_eq!(packed.documents().len(), 4 + packed.starts.iter().map(Vec::len).sum::<usize>());
     // The second half: one sample of 32 tokens, its answer at the end, one token of padding.
     let full = mixture.batch(5, 0..1).expect("rows");
     assert_eq!(full.kinds[29..], [TargetKind::Answer, TargetKind::Answer, TargetKind::Padding]);
     assert_eq!((full.weights[28], full.weights[29], full.weights[31]), (0.5, 1.0, 0.0));
     assert_eq!(full.kinds[28], TargetKind::Context);
+    assert_eq!(full.starts, [Vec::<usize>::new()]);
+}
+
+#[test]
+fn empty_text_is_refused_before_training() {
+    let folder = tempfile::tempdir().expect("folder");
+    let text = folder.path().join("empty.txt");
+    std::fs::write(&text, "").expect("writes");
+    let options = TokenizerOptions {
+        inputs: vec![text.clone()],
+        vocab_size: 300,
+        output: folder.path().join("tokenizer"),
+        model_max_length: 64,
+    };
+    let message = train(&options).expect_err("no text").to_string();
+    assert!(message.contains("the input files hold no text"), "{message}");
+    std::fs::write(&text, "some words ".repeat(99)).expect("writes");
+    train(&options).expect("trains");
+    std::fs::write(&text, "").expect("writes");
+    let packed = PackOptions {
+        inputs: vec![text],
+        tokenizer: folder.path().join("tokenizer"),
+        separator: None,
+        output: folder.path().join("shards"),
+        shard_tokens: 100,
+    };
+    let message = pack(&packed).expect_err("no text").to_string();
+    assert!(message.contains("the input files hold no text"), "{message}");
+    // Shards that are shorter than a row, and none at all.
+    shard(folder.path(), 20);
+    let message = Mixture::new(&config(folder.path(), ""), None, &HASH, END).expect_err("short").to_string();
+    assert!(message.contains("every shard is shorter than a row of 33 tokens"), "{message}");
+    std::fs::remove_file(folder.path().join("00000.tokens")).expect("removes");
+    let message = Mixture::new(&config(folder.path(), ""), None, &HASH, END).expect_err("none").to_string();
+    assert!(message.contains("00000.tokens"), "{message}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub struct RunRecord {
     pub parameters: u64,
     /// Predicted peak memory in bytes, from [`crate::cost`].
     pub predicted_bytes: u64,
-    /// Measured peak memory of the device in bytes, where it counts.
+    /// Measured peak of the bytes in tensors, as the device's allocator rounds them.
     pub measured_bytes: Option<u64>,
     /// FLOPs of the whole run.
     pub total_flops: f64,

@@ -27,6 +27,7 @@ use crate::data::{Mixture, SampleSource};
 use crate::guard::Guard;
 use crate::observe::{EventWriter, Progress, ProgressOutput, RunRecord};
 use crate::optimizer::Optimizer;
+use crate::parallel::{Ranks, Team};
 use crate::validation::ValidationSet;
 
 pub use run::train;
@@ -45,6 +46,8 @@ pub enum Start {
 pub struct Surroundings {
     /// Start or resume.
     pub start: Start,
+    /// The processes of a data parallel run; `None` for one.
+    pub ranks: Option<Ranks>,
     /// Generator of samples, if the configuration asks for any.
     pub source: Option<Arc<dyn SampleSource>>,
     /// Where progress goes.
@@ -69,17 +72,21 @@ pub struct Trainer {
     built: Extras,
     optimizer: Optimizer,
     gradients: Gradients,
-    mixture: Arc<Mixture>,
+    pub(crate) mixture: Arc<Mixture>,
     validation: ValidationSet,
     checkpoints: CheckpointFolder,
     guard: Guard,
     record: RunRecord,
-    events: EventWriter,
+    // Rank 0's; the others write nothing.
+    events: Option<EventWriter>,
+    team: Team,
     progress: Progress,
     // Completed steps.
     step: u64,
     // Seconds of earlier parts of the run.
     earlier_seconds: f64,
+    // Whether a curve or record could not be written, which is said once.
+    is_unwritten: bool,
 }
 
 /// The model's tokenizer.
@@ -97,9 +104,17 @@ impl Trainer {
     /// Anything wrong with configuration, data, checkpoint or device.
     pub fn new(config: &RunConfig, surroundings: Surroundings) -> Result<Self> {
         config.check()?;
-        let device = Device::parse(&config.device)?;
-        let checkpoints = CheckpointFolder::open(&config.output, config.checkpoint.keep)?;
-        let from = resume::choose(&checkpoints, &surroundings)?;
+        let device = open_device(config, surroundings.ranks.as_ref())?;
+        let mut team = Team::join(surroundings.ranks.as_ref(), config, &device)?;
+        let outcome = Self::open(config, surroundings, device, &mut team);
+        let mut trainer = team.tell_if_failed(outcome)?;
+        trainer.team = team;
+        Ok(trainer)
+    }
+
+    /// The run of one process; its `team` is put in by the caller.
+    fn open(config: &RunConfig, surroundings: Surroundings, device: Device, team: &mut Team) -> Result<Self> {
+        let (checkpoints, from) = resume::agree(config, &surroundings, team)?;
         let Built { mut decoder, encoder, tokenizer_folder } =
             resume::build(config, from.as_deref(), &device)?;
         let tokenizer = encoder.as_ref().map_or(TokenizerHash([0; 32]), |e| *e.hash());
@@ -109,7 +124,8 @@ impl Trainer {
         let validation = ValidationSet::new(config, &mixture, &tokenizer)?;
         let mut optimizer = Optimizer::new(&mut decoder, &config.optimizer)?;
         let gradients = Gradients::zeros(&decoder)?;
-        let cost = Cost::of(config, decoder.config(), Elements::of(&device));
+        let mut cost = Cost::of(config, decoder.config(), Elements::of(&device));
+        cost.bytes = Cost::bytes_of_part(config, decoder.config(), Elements::of(&device), team.size());
         let mut record = new_record(config, &cost, &device, &tokenizer);
         let mut step = 0;
         let mut earlier_seconds = 0.0;
@@ -122,7 +138,11 @@ impl Trainer {
         }
         let progress = Progress::start(surroundings.progress, step, config.steps());
         Ok(Self {
-            events: EventWriter::create(&config.output.join("events"))?,
+            events: match team.is_main() {
+                true => Some(EventWriter::create(&config.output.join("events"))?),
+                false => None,
+            },
+            team: Team::default(),
             guard: Guard::new(&config.guard),
             config: config.clone(),
             built: Extras { encoder, tokenizer_folder, tokenizer },
@@ -138,6 +158,7 @@ impl Trainer {
             progress,
             step,
             earlier_seconds,
+            is_unwritten: false,
         })
     }
 
@@ -159,6 +180,14 @@ impl Trainer {
     /// Mask of the main pass.
     fn base_pattern(&self) -> Pattern {
         self.config.adaptation.as_ref().map_or(Pattern::Causal, |a| a.pattern())
+    }
+}
+
+/// The configured device; with several processes `cuda` is the GPU of the local rank.
+fn open_device(config: &RunConfig, ranks: Option<&Ranks>) -> Result<Device> {
+    match ranks {
+        Some(ranks) if config.device == "cuda" => Ok(Device::cuda(ranks.local_rank)?),
+        _ => Ok(Device::parse(&config.device)?),
     }
 }
 
@@ -192,4 +221,4 @@ fn new_record(config: &RunConfig, cost: &Cost, device: &Device, tokenizer: &Toke
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

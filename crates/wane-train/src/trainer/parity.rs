@@ -42,6 +42,7 @@ fn batch(step: u64) -> HostBatch {
         targets: Vec::new(),
         weights: Vec::new(),
         kinds: vec![TargetKind::Text; (ROWS * TOKENS) as usize],
+        starts: vec![Vec::new(); ROWS as usize],
     };
     for row in 0..ROWS {
         let [a, b] = [0, 1].map(|i| splitmix((7 << 40) + step * 64 + row * 2 + i) % VOCAB);

@@ -1,9 +1,10 @@
 //! From the first step to the last: batches, log steps, validation, samples, checkpoints, the end.
 
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use wane_kernels::{Device, Tensor};
+use wane_kernels::{CpuBuffer, Device, Tensor};
 
 use super::Trainer;
 use super::step::Stepped;
@@ -31,7 +32,8 @@ impl Trainer {
     /// # Errors
     /// Anything that fails; the last checkpoint stays.
     pub fn run(mut self) -> Result<RunRecord> {
-        let outcome = self.run_steps().map_err(explain_memory);
+        let outcome = self.run_steps().map_err(explain_memory).map_err(explain_full);
+        let outcome = self.team.tell_if_failed(outcome);
         self.progress.finish();
         self.record.status = match &outcome {
             Ok(()) if self.step == self.config.steps() => "finished".to_owned(),
@@ -40,10 +42,14 @@ impl Trainer {
         };
         self.record.steps = self.step;
         self.record.skipped = self.guard.skipped();
-        if let Device::Cuda(cuda) = self.decoder.device() {
-            self.record.measured_bytes = Some(cuda.memory().peak as u64);
-        }
-        let written = self.record.write(&self.config.output);
+        self.record.measured_bytes = Some(match self.decoder.device() {
+            Device::Cpu => CpuBuffer::peak() as u64,
+            Device::Cuda(cuda) => cuda.memory().peak as u64,
+        });
+        let written = match self.team.is_main() {
+            true => self.record.write(&self.config.output).map_err(explain_full),
+            false => Ok(()),
+        };
         outcome?;
         written?;
         Ok(self.record)
@@ -54,13 +60,13 @@ impl Trainer {
         let mut batches = Prefetcher::start(
             &self.mixture,
             self.step..steps,
-            0..self.config.training.batch,
+            self.team.rows(self.config.training.batch),
             (self.config.data.threads, self.config.data.ahead),
         )?;
         let now = Instant::now();
         let mut clock =
             Clock { start: now, last: now, last_step: self.step, first_step: self.step, norms: Vec::new() };
-        while self.step < steps && !self.surroundings.stop.load(Ordering::Relaxed) {
+        while self.step < steps && !self.should_stop()? {
             let batch = batches.next_batch()?;
             let stepped = self.train_step(&batch)?;
             self.progress.step(self.step);
@@ -78,7 +84,25 @@ impl Trainer {
             }
         }
         self.read_norms(&mut clock)?;
-        self.save(&clock)?;
+        if !self.config.checkpoint.at_end {
+            return Ok(());
+        }
+        if self.team.is_main() {
+            self.save_all(&clock, steps)?;
+        }
+        // Nobody ends before everything is saved, or it is known why it is not.
+        self.team.barrier()
+    }
+
+    /// Whether somebody asked this or another process to stop.
+    pub(crate) fn should_stop(&mut self) -> Result<bool> {
+        let is_asked = self.surroundings.stop.load(Ordering::Relaxed);
+        Ok(self.team.sum(f64::from(u8::from(is_asked)))? > 0.0)
+    }
+
+    /// The last checkpoint, and the model if the run is complete.
+    fn save_all(&mut self, clock: &Clock, steps: u64) -> Result<()> {
+        self.save(clock)?;
         if self.step == steps {
             let path = self.config.output.join("model");
             let tokenizer = self.built.tokenizer_folder.as_deref();
@@ -120,7 +144,7 @@ impl Trainer {
         scalars.extend(sums.answer().map(|x| ("loss/answer", x)));
         scalars.extend(sums.context().map(|x| ("loss/context", x)));
         scalars.extend(sums.text().map(|x| ("loss/text", x)));
-        self.events.scalars(self.step, &scalars)?;
+        self.write_scalars(&scalars);
 
         let mut text = format!("loss {loss:.4}");
         for (name, value) in [("answer", sums.answer()), ("text", sums.text())] {
@@ -143,7 +167,27 @@ impl Trainer {
             (self.step * self.config.tokens_per_step()) as f64 / self.record.seconds.max(1e-9);
         self.record.utilization = utilization;
         self.record.skipped = self.guard.skipped();
-        self.record.write(&self.config.output)
+        if self.team.is_main() {
+            let written = self.record.write(&self.config.output);
+            self.note_unwritten(written);
+        }
+        Ok(())
+    }
+
+    /// Appends to the event file; the other processes have none.
+    fn write_scalars(&mut self, scalars: &[(&str, f64)]) {
+        let step = self.step;
+        let written = self.events.as_mut().map_or(Ok(()), |events| events.scalars(step, scalars));
+        self.note_unwritten(written);
+    }
+
+    /// Curves and records that cannot be written (the disk is full) stop no training; said once.
+    fn note_unwritten(&mut self, written: Result<()>) {
+        if let Err(error) = written
+            && !std::mem::replace(&mut self.is_unwritten, true)
+        {
+            self.warn(Some(format!("{}; training goes on without", explain_full(error))));
+        }
     }
 
     /// Waits for the norms of all steps so far and judges them; the last one is returned.
@@ -165,12 +209,16 @@ impl Trainer {
         let second = self.config.joint.as_ref().map_or(0.0, |j| step_flops(&self.config, model, j.pattern()));
         let first = step_flops(&self.config, model, self.base_pattern());
         let flops = (steps.end - steps.start) as f64 * first + joint * second;
-        Some(flops / seconds / (peak * 1e12))
+        Some(flops / seconds / (peak * 1e12 * self.team.size() as f64))
     }
 
     /// Validation, samples and memory statistics, where due.
     fn observe(&mut self, is_last: bool) -> Result<()> {
-        let due = |every: u64| every > 0 && (self.step.is_multiple_of(every) || is_last);
+        if !self.team.is_main() {
+            return Ok(());
+        }
+        let step = self.step;
+        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || is_last);
         if due(self.config.validation.every) && !self.validation.is_empty() {
             let result = self.validation.run(&self.decoder, self.base_pattern(), self.step)?;
             self.progress.note(&result.to_string());
@@ -181,7 +229,7 @@ impl Trainer {
                 scalars.push((format!("validation/answer/{}", task.task), task.answer_loss));
             }
             let borrowed: Vec<(&str, f64)> = scalars.iter().map(|(tag, x)| (tag.as_str(), *x)).collect();
-            self.events.scalars(self.step, &borrowed)?;
+            self.write_scalars(&borrowed);
             let mut value = serde_json::to_value(&result).expect("a validation is plain data");
             if let Some(memory) = crate::memory_stats::measure(&self.decoder, &self.mixture)? {
                 self.progress.note(&memory.to_string());
@@ -211,6 +259,9 @@ impl Trainer {
     /// A checkpoint on the way: if it cannot be written (the disk is full), training goes on and the next one
     /// tries again.
     fn save_or_warn(&mut self, clock: &Clock) {
+        if !self.team.is_main() {
+            return;
+        }
         if let Err(error) = self.save(clock) {
             self.warn(Some(format!(
                 "no checkpoint was written ({error}); older ones are intact, training goes on"
@@ -236,15 +287,23 @@ impl Trainer {
             write_optimizer(folder, &self.decoder, &self.optimizer)?;
             state.write(folder, &self.config)
         });
-        saved.map(|_| ()).map_err(|error| match error {
-            Error::Io { path, source } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Error::checkpoint(
-                    &path,
-                    "the disk is full; earlier checkpoints are intact: free some space and pass --resume",
-                )
-            }
-            other => other,
-        })
+        saved.map(|_| ()).map_err(explain_full)
+    }
+}
+
+/// Says what is kept and what to do when the disk is full.
+fn explain_full(error: Error) -> Error {
+    let hint = "the disk is full; finished checkpoints are intact: free some space and pass --resume";
+    let (path, kind) = match &error {
+        Error::Io { path, source } => (path, source.kind()),
+        Error::Model(wane_model::Error::Io { path, cause, .. }) => (path, cause.kind()),
+        _ => return error,
+    };
+    match kind {
+        ErrorKind::StorageFull => {
+            Error::Io { path: path.clone(), source: std::io::Error::new(ErrorKind::StorageFull, hint) }
+        }
+        _ => error,
     }
 }
 

@@ -7,12 +7,12 @@ use wane_model::decoder::{Batch, Keep, TrainOptions};
 use super::Trainer;
 use crate::data::HostBatch;
 use crate::losses::LossSums;
-use crate::validation::upload;
+use crate::validation::{Apart, upload};
 use crate::{Error, Result};
 
 /// What a step leaves on the device.
 #[derive(Debug)]
-pub(super) struct Stepped {
+pub(crate) struct Stepped {
     /// Losses of the last pass, one tensor a micro-batch.
     pub(super) losses: Vec<Tensor>,
     /// Global gradient norm of every optimizer step, f32 [1].
@@ -21,13 +21,14 @@ pub(super) struct Stepped {
 
 impl Trainer {
     /// Trains on one batch. Nothing waits for the device.
-    pub(super) fn train_step(&mut self, batch: &HostBatch) -> Result<Stepped> {
-        let total = batch.total_weight();
+    pub(crate) fn train_step(&mut self, batch: &HostBatch) -> Result<Stepped> {
+        let total = self.team.sum(batch.total_weight())?;
         if total <= 0.0 {
             return Err(Error::Samples("a batch has no token with a loss weight above 0".to_owned()));
         }
-        let micro =
-            self.micro_batches(batch).iter().map(|b| upload(b, &self.decoder)).collect::<Result<Vec<_>>>()?;
+        let apart = Apart::of(&self.config.data);
+        let micro = self.micro_batches(batch);
+        let micro = micro.iter().map(|b| upload(b, &self.decoder, apart)).collect::<Result<Vec<_>>>()?;
         let factor = self.config.schedule.factor(self.step, self.config.steps());
         let mut passes: Vec<Pattern> = Vec::new();
         if self.config.is_joint_step(self.step) {
@@ -52,6 +53,7 @@ impl Trainer {
         for batch in micro {
             losses.push(self.decoder.loss_and_gradients(batch, &options, &mut self.gradients)?);
         }
+        self.team.sum_tensors(self.gradients.tensors_mut())?;
         Ok(losses)
     }
 
@@ -61,12 +63,12 @@ impl Trainer {
         (0..self.config.training.accumulation).map(|i| batch.rows(i * rows, (i + 1) * rows)).collect()
     }
 
-    /// Losses of a step, read back.
-    pub(super) fn read_losses(&self, batch: &HostBatch, losses: &[Tensor]) -> Result<LossSums> {
+    /// Losses of a step, read back, of all processes.
+    pub(super) fn read_losses(&mut self, batch: &HostBatch, losses: &[Tensor]) -> Result<LossSums> {
         let mut sums = LossSums::default();
         for (part, losses) in self.micro_batches(batch).iter().zip(losses) {
             sums.add(part, &losses.to_f32_vec()?);
         }
-        Ok(sums)
+        self.team.sum_losses(sums)
     }
 }

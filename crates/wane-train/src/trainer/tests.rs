@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use wane_kernels::{Device, Tensor};
+
 use super::run::train;
 use super::{Start, Surroundings, Trainer};
 use crate::checkpoint::Changes;
@@ -25,7 +27,7 @@ pub(super) fn write_toy_shard(folder: &Path) -> PathBuf {
     shard
 }
 
-fn toy(folder: &Path, extra: &str) -> RunConfig {
+pub(crate) fn toy(folder: &Path, extra: &str) -> RunConfig {
     let shard = write_toy_shard(folder);
     let text = format!(
         "name = \"toy\"\noutput = {:?}\nseed = 5\n[model]\nbackbone = \"memory\"\ngate_bias = \"spread\"\nvocab_size = 48\n\
@@ -41,9 +43,10 @@ fn toy(folder: &Path, extra: &str) -> RunConfig {
     RunConfig::parse(&text, Path::new("toy.toml")).expect("valid")
 }
 
-pub(super) fn surroundings(start: Start) -> Surroundings {
+pub(crate) fn surroundings(start: Start) -> Surroundings {
     Surroundings {
         start,
+        ranks: None,
         source: None,
         progress: ProgressOutput::Silent,
         stop: Arc::new(AtomicBool::new(false)),
@@ -133,6 +136,45 @@ fn a_second_run_into_the_same_folder_and_a_changed_configuration_are_refused() {
 }
 
 #[test]
+fn a_checkpoint_of_other_shapes_is_refused_whatever_is_allowed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut config = toy(folder.path(), "");
+    config.training.steps = Some(1);
+    train(&config, surroundings(Start::New)).expect("trains");
+    config.training.steps = Some(2);
+    config.model.intermediate_size = Some(80);
+    let message =
+        train(&config, surroundings(Start::Resume(Changes::Allow))).expect_err("refused").to_string();
+    assert!(message.contains("mlp.gate_proj.weight [64, 32]; the configuration needs"), "{message}");
+    config.model.intermediate_size = Some(64);
+    config.model.backbone = Some(crate::config::Backbone::Attention);
+    (config.model.gate_bias, config.optimizer.memory_lr) = (None, None);
+    let message =
+        train(&config, surroundings(Start::Resume(Changes::Allow))).expect_err("refused").to_string();
+    assert!(message.contains("holds a model of other shapes"), "{message}");
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_ends_the_run_and_keeps_the_last_checkpoint() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut config = toy(folder.path(), "");
+    config.guard.max_skipped = 2;
+    let mut trainer = Trainer::new(&config, surroundings(Start::New)).expect("opens");
+    trainer.save_after(1.0).expect("saves");
+    // Weights that were ruined: every loss is not a number from here on.
+    let weight = trainer.decoder.parameter_mut(0).expect("dense");
+    *weight = Tensor::from_f32(&vec![f32::NAN; weight.len()], weight.shape(), &Device::Cpu).expect("floats");
+    let message = trainer.run().expect_err("stops").to_string();
+    assert!(message.contains("3 steps in a row had gradients that are not finite"), "{message}");
+    let record = RunRecord::read(&config.output).expect("the record");
+    assert!(record.status.contains("not finite"), "{}", record.status);
+    assert!(record.warnings.iter().any(|w| w.contains("the loss is NaN")), "{:?}", record.warnings);
+    // The checkpoint from before is whole, and the run goes on from it.
+    let resumed = train(&config, surroundings(Start::Resume(Changes::Refuse))).expect("resumes");
+    assert_eq!((resumed.status.as_str(), resumed.resumed_from), ("finished", vec![0]));
+}
+
+#[test]
 fn gradients_that_are_not_finite_never_reach_the_weights() {
     let folder = tempfile::tempdir().expect("folder");
     let mut config = toy(folder.path(), "");
@@ -190,6 +232,23 @@ fn the_memory_is_added_to_a_trained_model_without_a_jump() {
     let record = train(&second, surroundings(Start::New)).expect("trains");
     let (before, after) = (losses(&attention)[11], losses(&record)[0]);
     assert!((after - before).abs() < 0.25, "{before} {after}");
+}
+
+#[test]
+fn a_disk_that_is_full_for_the_record_stops_no_training() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = toy(folder.path(), "");
+    fs::create_dir_all(&config.output).expect("makes");
+    // The record is written under this name first: into the device file that is always full.
+    let partial = config.output.join("record.json.partial");
+    std::os::unix::fs::symlink("/dev/full", &partial).expect("links");
+    let trainer = Trainer::new(&config, surroundings(Start::New)).expect("opens");
+    let message = trainer.run().expect_err("the last record cannot be written").to_string();
+    assert!(message.contains("record.json.partial") && message.contains("free some space"), "{message}");
+    // Everything else is there.
+    let checkpoints = super::CheckpointFolder::open(&config.output, 2).expect("opens");
+    assert!(checkpoints.newest().expect("reads").is_some_and(|p| p.ends_with("step-00000012")));
+    assert!(config.output.join("model/model.safetensors").is_file());
 }
 
 #[test]

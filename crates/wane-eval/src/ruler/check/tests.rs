@@ -1,4 +1,4 @@
-//! Differences are found and named.
+//! Differences are found, named and counted.
 
 use super::*;
 
@@ -15,30 +15,44 @@ fn sample(input: &str, length: usize) -> Sample {
 }
 
 #[test]
-fn the_first_difference_is_named() {
+fn the_first_difference_is_named_and_all_are_counted() {
     let a = [sample("caf\u{e9} one", 5), sample("two", 5)];
     let same = samples(&a, &a);
-    assert_eq!((same.equal, same.first), (2, None));
+    assert_eq!((same.equal, same.first, same.fields), (2, None, vec![]));
     let other = samples(&a, &[sample("caf\u{e9} One", 5), sample("two", 6)]);
     assert_eq!(other.equal, 0);
     assert!(other.first.unwrap().starts_with("sample 0: `input` differs at character 5"));
-    assert_eq!(
-        samples(&a, &[a[0].clone(), sample("two", 6)]).first.unwrap(),
-        "sample 1: `length` differs: 5 against 6"
-    );
+    assert_eq!(other.fields, [("input", 1), ("length", 1), ("length_w_model_temp", 1)]);
+    let longer = samples(&a, &[a[0].clone(), sample("two", 6)]);
+    assert_eq!(longer.first.unwrap(), "sample 1: `length` differs: 5 against 6");
     assert_eq!(samples(&a, &a[..1]).first.unwrap(), "2 samples against 1");
 }
 
+fn write(folder: &Path, name: &str, samples: &[Sample]) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, samples.iter().map(|s| jsonl::line(s).unwrap()).collect::<String>()).unwrap();
+}
+
 #[test]
-fn a_bad_line_is_located() {
+fn folders_are_compared_by_place() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.jsonl");
-    let good = jsonl::line(&sample("x\u{7f}\u{1f600}", 3)).unwrap();
-    assert!(good.contains(r"x\u007f\ud83d\ude00"), "{good}");
-    std::fs::write(&path, format!("{good}{}", &good[..20])).unwrap();
-    let error = jsonl::read(&path).unwrap_err().to_string();
-    assert!(error.contains("line 2"), "{error}");
-    std::fs::write(&path, &good).unwrap();
-    assert_eq!(jsonl::read(&path).unwrap(), [sample("x\u{7f}\u{1f600}", 3)]);
-    assert!(data_files(dir.path()).unwrap_err().to_string().contains("no TASK/validation.jsonl"));
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    write(&a, "4096/vt/validation.jsonl", &[sample("x", 1)]);
+    write(&b, "4096/vt/validation.jsonl", &[sample("x", 1)]);
+    write(&a, "4096/cwe/validation.jsonl", &[sample("x", 1)]);
+    write(&b, "8192/vt.jsonl", &[sample("x", 1)]);
+    let found = trees(&a, &b).unwrap();
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["4096/cwe", "4096/vt", "8192/vt"]);
+    assert_eq!(found[0].1, Outcome::Missing(b.clone()));
+    assert!(matches!(&found[1].1, Outcome::Compared(c) if c.equal == 1 && c.first.is_none()));
+    assert_eq!(found[2].1, Outcome::Missing(a.clone()));
+    let file = b.join("8192/vt.jsonl");
+    assert!(trees(&a, &file).unwrap_err().to_string().contains("two files or two folders"));
+    assert_eq!(trees(&file, &file).unwrap().len(), 1);
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    assert!(trees(&a, &empty).unwrap_err().to_string().contains("no .jsonl files"));
+    assert!(data_files(&a).unwrap_err().to_string().contains("no TASK/validation.jsonl"));
 }

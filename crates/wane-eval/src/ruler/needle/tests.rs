@@ -17,22 +17,10 @@ fn run(task: &str, context: usize, samples: usize, search: Search) -> crate::Res
     let haystack = Haystack::shipped(Splitter::Simple);
     let mut pieces = pieces(Arc::new(Tokenizer::cl100k().unwrap()), &haystack)?;
     let words = WordList::V2_2_0;
-    let mut request = Request {
-        context,
-        samples,
-        seed: 42,
-        words,
-        search,
-        haystack: &haystack,
-        files: &Files::default(),
-        pieces: &mut pieces,
-    };
-    let mut made = Vec::new();
-    (tasks::select(&[task])?[0].generate)(&mut request, &mut |sample| {
-        made.push(sample);
-        Ok(())
-    })?;
-    Ok(made)
+    let (template, files) = (&ModelTemplate::base(), &Files::default());
+    let (seed, haystack, pieces) = (42, &haystack, &mut pieces);
+    let mut request = Request { context, samples, seed, words, search, haystack, files, template, pieces };
+    request.collect(tasks::select(&[task])?[0])
 }
 
 fn check_file(task: &str) {

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use crate::ruler::mt19937::PythonRandom;
 use crate::ruler::python;
 use crate::ruler::size::{Most, Search};
+use crate::ruler::template::ModelTemplate;
 use crate::ruler::{Metric, Request, Sample, TaskEntry};
 use crate::{Error, Result};
 
@@ -51,6 +52,7 @@ struct Maker<'a> {
     in_solved: Frequencies,
     in_list: Frequencies,
     search: Search,
+    template: &'a ModelTemplate,
 }
 
 const HEAD: &str = "Below is a numbered list of words. In these words, some appear more often than others. Memorize \
@@ -87,7 +89,9 @@ impl Maker<'_> {
         let (list, common) = self.list(words, false)?;
         let space = if self.search == Search::Linear { "" } else { " " };
         let solution = numbered(solution.iter().map(String::as_str));
-        let input = [HEAD, &solved, QUESTION, PREFIX, space, &solution, "\n", HEAD, &list, QUESTION].concat();
+        // A model template stands around the solved list too.
+        let around = |list: &str| self.template.wrap(&[HEAD, list, QUESTION].concat());
+        let input = [&around(&solved), PREFIX, space, &solution, "\n", &around(&list)].concat();
         Some((input, common))
     }
 
@@ -131,6 +135,7 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
         },
         words,
         search,
+        template: request.template,
     };
     let mut fit = request.fit(TASK, BUDGET, 10);
     let most = maker.words.len();
@@ -145,7 +150,7 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
     let size = match search {
         Search::Binary => {
             let per_word = length(GUESS)? as f64 / GUESS as f64;
-            let upper = python::floor_divide(context as f64, per_word) as usize * 2;
+            let upper = python::floor_divide(fit.context as f64, per_word) as usize * 2;
             fit.bisect(upper.max(2 * fit.increment), &mut length)?
         }
         Search::Linear => fit.steps(fit.increment, Most::Before(most), &mut length)?,

@@ -87,7 +87,7 @@ fn text(vocabulary: &[String], words: usize, seed: u64) -> String {
 }
 
 fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()>) -> Result<()> {
-    let (seed, context) = (request.seed, request.context);
+    let (seed, context, template) = (request.seed, request.room(), request.template);
     let too_small = |needed| Error::ContextTooSmall { task: TASK, context, needed };
     // The older scripts leave no room for the answer.
     let unused = if request.search == Search::Binary { BUDGET } else { 0 };
@@ -97,7 +97,7 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
     }
     let (size, step) = (room / TOKENS_PER_WORD, room / 32);
     let mut random = PythonRandom::new(seed);
-    let mut tokens = |input: &str| request.pieces.count(&[input, PREFIX].concat());
+    let mut tokens = |input: &str| request.pieces.count(&(template.wrap(input) + PREFIX));
     // One text, longer step by step until it fills the room; its size less one step is the first for all samples.
     let vocabulary_of_search = vocabulary(size, seed, &mut random);
     let mut first = room / LETTERS;
@@ -121,6 +121,7 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
             }
             words = words.saturating_sub(step);
         };
+        let input = template.wrap(&input);
         take(Sample::numbered(index, input, PREFIX.to_owned(), vocabulary[1..RANKS].to_vec(), length))?;
     }
     Ok(())

@@ -15,7 +15,7 @@ mod qa_2;
 mod vt;
 
 use super::TaskEntry;
-use crate::{Error, Result};
+use crate::{Error, Result, nearest};
 
 /// Every task, in RULER's order.
 pub const TASKS: &[TaskEntry] = &[
@@ -50,27 +50,11 @@ pub fn select<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static TaskEntry>> {
         }
         let known = name == "all" || name == "niah" || TASKS.iter().any(|t| t.name == name);
         if chosen.len() == before && !known {
-            let nearest =
-                TASKS.iter().map(|t| t.name).min_by_key(|t| distance(t, name)).unwrap_or("niah_single_1");
+            let nearest = nearest(name, TASKS.iter().map(|t| t.name));
             return Err(Error::UnknownTask { name: name.to_owned(), nearest });
         }
     }
     Ok(chosen)
-}
-
-/// Levenshtein distance in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let next = (corner + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = row[j + 1];
-            row[j + 1] = next;
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::ruler::punkt::{Punkt, Tables};
 use crate::ruler::qa::Questions;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::size::Search;
+use crate::ruler::template::ModelTemplate;
 use crate::ruler::words::WordList;
 use crate::ruler::{Request, Sample, jsonl, pieces};
 
@@ -84,6 +85,7 @@ fn compare(prefix: &str, least: usize) {
                 search,
                 haystack: &haystack,
                 files: &files,
+                template: &ModelTemplate::base(),
                 pieces: &mut pieces,
             };
             let made: String = make(&mut request, task)
@@ -142,6 +144,7 @@ fn every_task_says_when_a_context_is_too_small_or_a_file_is_missing() {
             search: Search::Binary,
             haystack: &haystack,
             files,
+            template: &ModelTemplate::base(),
             pieces: &mut pieces,
         };
         make(&mut request, task).unwrap_err().to_string()
@@ -176,6 +179,7 @@ fn tiny_haystacks_are_repeated() {
         search: Search::Binary,
         haystack: &haystack,
         files: &files,
+        template: &ModelTemplate::base(),
         pieces: &mut pieces,
     };
     let sample = &make(&mut request, "niah_single_2").unwrap()[0];

@@ -8,6 +8,7 @@ use crate::ruler::mt19937::PythonRandom;
 use crate::ruler::needle::NOISE;
 use crate::ruler::python;
 use crate::ruler::size::{Fit, Most, Search};
+use crate::ruler::template::ModelTemplate;
 use crate::ruler::{Metric, Request, Sample, TaskEntry};
 use crate::{Error, Result};
 
@@ -54,6 +55,7 @@ struct Maker {
     random: PythonRandom,
     numpy: PythonRandom,
     search: Search,
+    template: ModelTemplate,
 }
 
 impl Maker {
@@ -138,7 +140,8 @@ impl Maker {
     /// The solved example that all samples of a run start from.
     fn example(&mut self, request: &mut Request<'_>) -> Result<String> {
         let budget = if self.search == Search::Linear { BUDGET } else { 0 };
-        let fit = Fit { task: TASK, context: EXAMPLE_CONTEXT, budget, increment: 5 };
+        let context = EXAMPLE_CONTEXT.saturating_sub(self.template.reserved_tokens());
+        let fit = Fit { task: TASK, context, budget, increment: 5 };
         let size = self.size(&fit, request, Part::Example)?;
         let (drawn, _) = fit.draw(size, &mut |items| {
             let Some(drawn) = self.draw(items, Part::Example) else { return Ok(None) };
@@ -157,7 +160,9 @@ impl Maker {
                 return Err(fit.too_few(items));
             }
             let drawn = (0..8).find_map(|_| self.draw(items, part)).ok_or_else(|| fit.too_few(items))?;
-            let mut text = drawn.input + &drawn.prefix;
+            // The example stands inside a model template, not around one.
+            let input = if part == Part::Question { self.template.wrap(&drawn.input) } else { drawn.input };
+            let mut text = input + &drawn.prefix;
             if search != Search::Binary {
                 text = text + " " + &python::list(&drawn.variables);
             }
@@ -189,8 +194,12 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
         message: format!("numpy takes seeds below 2^32, got {}: choose a smaller --seed", request.seed),
     })?;
     let search = request.search;
-    let mut maker =
-        Maker { random: PythonRandom::new(request.seed), numpy: PythonRandom::numpy(seed), search };
+    let mut maker = Maker {
+        random: PythonRandom::new(request.seed),
+        numpy: PythonRandom::numpy(seed),
+        search,
+        template: request.template.clone(),
+    };
     let example = maker.example(request)?;
     let example_tokens = request.pieces.count(&example)?;
     let increment = if request.context < 4096 && search != Search::Linear { 5 } else { 10 };
@@ -206,7 +215,7 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
             if search == Search::Binary {
                 drawn.input = maker.randomize(&example) + "\n" + &drawn.input;
             }
-            let tokens = request.pieces.count(&[drawn.input.as_str(), &drawn.prefix].concat())?;
+            let tokens = request.pieces.count(&(maker.template.wrap(&drawn.input) + &drawn.prefix))?;
             Ok(Some((drawn, tokens)))
         })?;
         match search {
@@ -214,7 +223,8 @@ fn generate(request: &mut Request<'_>, take: &mut dyn FnMut(Sample) -> Result<()
             Search::Linear => drawn.input = [" ", &example, "\n\n", &drawn.input].concat(),
             Search::Linear2025 => drawn.input = maker.randomize(&example) + "\n" + &drawn.input,
         }
-        take(Sample::numbered(index, drawn.input, drawn.prefix, drawn.variables, length))?;
+        let input = maker.template.wrap(&drawn.input);
+        take(Sample::numbered(index, input, drawn.prefix, drawn.variables, length))?;
     }
     Ok(())
 }

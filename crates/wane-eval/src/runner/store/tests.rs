@@ -18,6 +18,8 @@ pub(crate) fn record(model: &str, method: &str, sample: usize, score: f64) -> Re
         haystack: "h".into(),
         wordlist: "3.0.1".into(),
         prompt_form: PromptForm::Prefix,
+        template: None,
+        data: None,
         device: "cpu".into(),
         prediction: "1\n".into(),
         references: vec!["1".into()],
@@ -43,6 +45,8 @@ fn settings() -> Settings {
         haystack,
         wordlist,
         prompt_form: PromptForm::Prefix,
+        template: None,
+        data: None,
         max_new_tokens: None,
     }
 }
@@ -58,14 +62,19 @@ fn a_killed_run_goes_on() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 7]).unwrap();
 
+    let half = std::fs::read(&path).unwrap();
     let error = Store::open(dir.path(), &settings(), Existing::Refuse).unwrap_err().to_string();
     assert!(error.contains("holds 1 records: pass --resume"), "{error}");
+    // A folder that is refused is not touched.
+    assert_eq!(std::fs::read(&path).unwrap(), half);
     let mut store = Store::open(dir.path(), &settings(), Existing::Resume).unwrap();
+    assert_eq!(store.repaired(), half.len() - whole.len() / 2);
     assert!(store.contains(&record("m", "dense", 0, 1.0).key()));
     assert!(!store.contains(&record("m", "dense", 1, 0.0).key()));
     store.append(record("m", "dense", 1, 0.0)).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), whole);
     assert_eq!(read(&path).unwrap(), store.records());
+    assert_eq!(Store::open(dir.path(), &settings(), Existing::Resume).unwrap().repaired(), 0);
 }
 
 #[test]
@@ -75,8 +84,22 @@ fn other_settings_and_broken_lines_are_refused() {
     store.append(record("m", "dense", 0, 1.0)).unwrap();
     let other = Settings { context: 1024, ..settings() };
     let error = Store::open(dir.path(), &other, Existing::Resume).unwrap_err().to_string();
-    assert!(error.contains("belongs to another run"), "{error}");
+    assert!(error.contains("another run (context is 512 there and 1024 here): choose"), "{error}");
+    store.check_model("m", "hash of m").unwrap();
+    store.check_model("n", "hash of n").unwrap();
+    let error = store.check_model("m", "hash of n").unwrap_err().to_string();
+    assert!(error.contains("another model that was called m too"), "{error}");
     std::fs::write(store.path(), "{}\n").unwrap();
     let error = Store::open(dir.path(), &settings(), Existing::Resume).unwrap_err().to_string();
     assert!(error.contains("records.jsonl, line 1: expected a record"), "{error}");
+}
+
+#[test]
+fn examples_that_are_there_twice_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), &settings(), Existing::Resume).unwrap();
+    store.append(record("m", "dense", 0, 1.0)).unwrap();
+    store.append(record("m", "dense", 0, 0.0)).unwrap();
+    let error = Store::open(dir.path(), &settings(), Existing::Resume).unwrap_err().to_string();
+    assert!(error.contains("line 2: sample 0 of niah_single_1 under dense was in line 1 already"), "{error}");
 }

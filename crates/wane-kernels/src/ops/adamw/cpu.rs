@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{AdamwState, AdamwStep};
+use super::{AdamwState, AdamwStep, Factors};
 use crate::cpu::{Isa, multiversion};
 use crate::{DType, Device, Result, Tensor};
 
@@ -42,7 +42,6 @@ struct Update {
     beta1: f32,
     beta2: f32,
     eps: f32,
-    // lr / (1 - beta1^t), 1 / (1 - beta2^t), 1 - lr * weight_decay.
     rate: f32,
     unbias2: f32,
     keep: f32,
@@ -60,15 +59,15 @@ pub(super) fn step(
     if !norm.is_finite() {
         return Ok(());
     }
-    let power = |beta: f32| 1.0 - f64::from(beta).powf(config.step as f64);
+    let Factors { rate, unbias2, keep } = config.factors();
     let update = Update {
         clip: if max_norm > 0.0 && norm > max_norm { max_norm / norm } else { 1.0 },
         beta1: config.beta1,
         beta2: config.beta2,
         eps: config.eps,
-        rate: (f64::from(config.lr) / power(config.beta1)) as f32,
-        unbias2: (1.0 / power(config.beta2)) as f32,
-        keep: 1.0 - config.lr * config.weight_decay,
+        rate,
+        unbias2,
+        keep,
     };
     let isa = Isa::current();
     let moments = state.m.f32s_mut().par_chunks_mut(PIECE).zip(state.v.f32s_mut().par_chunks_mut(PIECE));

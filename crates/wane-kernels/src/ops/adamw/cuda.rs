@@ -1,7 +1,7 @@
 //! AdamW on NVIDIA GPUs: 30 bytes per parameter in one pass; the norm of all gradients in two
 //! launches. Nothing waits for the host: the update reads the norm from the device.
 
-use super::{AdamwState, AdamwStep};
+use super::{AdamwState, AdamwStep, Factors};
 use crate::cuda::{Launch, Module, Param, address, args, device_of, typed};
 use crate::{DType, Device, Error, Result, Tensor};
 
@@ -61,16 +61,9 @@ pub(super) fn step(
     if grad.dtype() != DType::F32 {
         return Err(Error::unsupported("adamw", format!("gradients of {:?} on CUDA", grad.dtype())));
     }
-    let power = |beta: f32| 1.0 - f64::from(beta).powf(config.step as f64);
-    let update = Update {
-        max_norm,
-        beta1: config.beta1,
-        beta2: config.beta2,
-        eps: config.eps,
-        rate: (f64::from(config.lr) / power(config.beta1)) as f32,
-        unbias2: (1.0 / power(config.beta2)) as f32,
-        keep: 1.0 - config.lr * config.weight_decay,
-    };
+    let Factors { rate, unbias2, keep } = config.factors();
+    let update =
+        Update { max_norm, beta1: config.beta1, beta2: config.beta2, eps: config.eps, rate, unbias2, keep };
     let n = grad.len();
     let [master, m, v] = [address(&state.master)?, address(&state.m)?, address(&state.v)?];
     let [from, to] = [address(grad)?, address(working)?];

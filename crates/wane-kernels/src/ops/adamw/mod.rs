@@ -30,6 +30,28 @@ pub struct AdamwStep {
     pub step: u64,
 }
 
+/// What the settings say once for all elements: `w = keep w - rate m / (sqrt(unbias2 v) + eps)`.
+#[derive(Debug, Clone, Copy)]
+struct Factors {
+    /// `lr / (1 - beta1^t)`.
+    rate: f32,
+    /// `1 / (1 - beta2^t)`.
+    unbias2: f32,
+    /// `1 - lr weight_decay`.
+    keep: f32,
+}
+
+impl AdamwStep {
+    fn factors(&self) -> Factors {
+        let unbias = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        Factors {
+            rate: (f64::from(self.lr) / unbias(self.beta1)) as f32,
+            unbias2: (1.0 / unbias(self.beta2)) as f32,
+            keep: 1.0 - self.lr * self.weight_decay,
+        }
+    }
+}
+
 /// State of one parameter.
 #[derive(Debug)]
 pub struct AdamwState {

@@ -4,9 +4,11 @@
 //! Head dimensions are padded to 32, 64, 96 or 128 in shared memory; multiples of 8 up to 128 are
 //! accepted. A dilated pattern reads its strided keys gathered into dense tiles, so it costs what it
 //! reads. The gradient of the queries is summed with f32 atomics: its last bits vary between runs.
-//! Not here: f32 inputs, larger heads, wgmma.
+//! Not here: f32 inputs, larger heads; wgmma, which is `hopper.rs`.
 
-use super::{Attended, AttentionDims, AttentionGrads, AttentionSaved, Pattern};
+use std::sync::OnceLock;
+
+use super::{Attended, AttentionDims, AttentionGrads, AttentionSaved, Pattern, hopper};
 use crate::cuda::{CudaDevice, Launch, Module, Param, address, args, device_of};
 use crate::{DType, Error, Result, Tensor};
 
@@ -23,6 +25,42 @@ static BACKWARD: Module<'static> = Module::new(
     "attention_backward",
     concat!(include_str!("mma.cuh"), include_str!("tile.cuh"), include_str!("backward.cu")),
 );
+
+/// The kernels of attention on CUDA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// `mma.sync`: any GPU from sm_80 on, every pattern and head size.
+    Portable,
+    /// `wgmma` and bulk tensor copies: sm_90, causal, head sizes 64 and 128.
+    Hopper,
+}
+
+impl Variant {
+    /// Whether these kernels serve a call on this GPU.
+    pub fn serves(self, device: &CudaDevice, dims: AttentionDims) -> bool {
+        self == Self::Portable || (hopper::on(device) && hopper::serves(dims))
+    }
+
+    // What `WANE_CUDA_ATTENTION` asks for, if it serves the call.
+    fn chosen(device: &CudaDevice, dims: AttentionDims) -> Result<Self> {
+        static ASKED: OnceLock<std::result::Result<Variant, String>> = OnceLock::new();
+        let asked = ASKED.get_or_init(|| match std::env::var("WANE_CUDA_ATTENTION").as_deref() {
+            Ok("hopper") => Ok(Self::Hopper),
+            Ok("portable" | "") | Err(_) => Ok(Self::Portable),
+            Ok(other) => Err(other.to_owned()),
+        });
+        match asked {
+            Err(other) => {
+                Err(Error::unsupported("WANE_CUDA_ATTENTION", format!("{other} (portable and hopper are)")))
+            }
+            Ok(Self::Hopper) if !hopper::on(device) => Err(Error::unsupported(
+                "WANE_CUDA_ATTENTION",
+                format!("hopper on {} (it needs an H100 or H200; unset it)", device.name()),
+            )),
+            Ok(variant) => Ok(if variant.serves(device, dims) { *variant } else { Self::Portable }),
+        }
+    }
+}
 
 // QUERY_ROWS and FORWARD_THREADS of forward.cuh.
 pub(crate) const QUERY_ROWS: usize = 128;
@@ -138,11 +176,21 @@ pub(crate) fn check_shared(op: &'static str, device: &CudaDevice, bytes: usize) 
     Err(Error::unsupported(op, format!("{}: {bytes} bytes of shared memory, it has {limit}", device.name())))
 }
 
-pub(super) fn attention(q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims) -> Result<Attended> {
+pub(super) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    dims: AttentionDims,
+    variant: Option<Variant>,
+) -> Result<Attended> {
     const OP: &str = "attention";
     check_bf16(OP, &[q, k, v])?;
-    let (sizes, width) = (Sizes::new(OP, dims)?, tile_width(OP, dims.head_dim)?);
     let device = device_of(q)?;
+    let sizes = Sizes::new(OP, dims)?;
+    if variant.map_or_else(|| Variant::chosen(device, dims), Ok)? == Variant::Hopper {
+        return hopper::attention(q, k, v, dims);
+    }
+    let width = tile_width(OP, dims.head_dim)?;
     check_shared(OP, device, forward_shared(width))?;
     let output = Tensor::uninit(q.shape(), DType::BF16, q.device())?;
     let lse = Tensor::uninit(&[dims.batch, dims.heads, dims.queries], DType::F32, q.device())?;
@@ -162,12 +210,17 @@ pub(super) fn backward(
     doutput: &Tensor,
     saved: AttentionSaved<'_>,
     dims: AttentionDims,
+    variant: Option<Variant>,
 ) -> Result<AttentionGrads> {
     const OP: &str = "attention::backward";
     let AttentionSaved { q, k, v, attended: Attended { output, lse } } = saved;
     check_bf16(OP, &[q, k, v, output, doutput])?;
-    let (sizes, width) = (Sizes::new(OP, dims)?, tile_width(OP, dims.head_dim)?);
     let device = device_of(q)?;
+    let sizes = Sizes::new(OP, dims)?;
+    if variant.map_or_else(|| Variant::chosen(device, dims), Ok)? == Variant::Hopper {
+        return hopper::backward(doutput, saved, dims);
+    }
+    let width = tile_width(OP, dims.head_dim)?;
     check_shared(OP, device, backward_shared(width))?;
     let uninit = |like: &Tensor| Tensor::uninit(like.shape(), DType::BF16, q.device());
     let (dq, dk, dv) = (uninit(q)?, uninit(k)?, uninit(v)?);

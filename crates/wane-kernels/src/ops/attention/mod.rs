@@ -10,12 +10,18 @@
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
+mod documents;
+mod hopper;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
+pub use cuda::Variant as CudaVariant;
+
 use crate::{DType, Device, Error, Result, Tensor};
+
+pub use documents::{attention_documents, backward_documents};
 
 /// Which earlier positions a query sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +140,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims) -> Res
     dims.check("attention", &[q], &[k, v])?;
     match q.device() {
         Device::Cpu => cpu::attention(q, k, v, dims),
-        Device::Cuda(_) => cuda::attention(q, k, v, dims),
+        Device::Cuda(_) => cuda::attention(q, k, v, dims, None),
     }
 }
 
@@ -172,6 +178,35 @@ pub fn backward(doutput: &Tensor, saved: AttentionSaved<'_>, dims: AttentionDims
     check_matrix("attention::backward", &attended.lse, dims.batch * dims.heads, dims.queries)?;
     match doutput.device() {
         Device::Cpu => cpu::backward(doutput, saved, dims),
-        Device::Cuda(_) => cuda::backward(doutput, saved, dims),
+        Device::Cuda(_) => cuda::backward(doutput, saved, dims, None),
+    }
+}
+
+/// [`attention`] and [`backward`] on a GPU by kernels of the caller's choice, for comparing them;
+/// elsewhere the choice is made from the GPU and `WANE_CUDA_ATTENTION`.
+impl CudaVariant {
+    /// [`attention`] by these kernels.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or a call that these kernels do not serve ([`CudaVariant::serves`]).
+    pub fn attention(self, q: &Tensor, k: &Tensor, v: &Tensor, dims: AttentionDims) -> Result<Attended> {
+        dims.check("attention", &[q], &[k, v])?;
+        cuda::attention(q, k, v, dims, Some(self))
+    }
+
+    /// [`backward`] by these kernels.
+    ///
+    /// # Errors
+    /// As for [`CudaVariant::attention`].
+    pub fn backward(
+        self,
+        doutput: &Tensor,
+        saved: AttentionSaved<'_>,
+        dims: AttentionDims,
+    ) -> Result<AttentionGrads> {
+        let AttentionSaved { q, k, v, attended } = saved;
+        dims.check("attention::backward", &[q, doutput, &attended.output], &[k, v])?;
+        check_matrix("attention::backward", &attended.lse, dims.batch * dims.heads, dims.queries)?;
+        cuda::backward(doutput, saved, dims, Some(self))
     }
 }

@@ -2,15 +2,27 @@
 
 use super::AttentionDims;
 
+/// First position of the document of each (sequence, position); the whole sequence is one document without them.
+pub(crate) type Starts<'a> = Option<&'a [usize]>;
+
 /// Forward: the output in the shape of the queries, and the log-sum-exp [batch, heads, queries].
 pub(crate) fn attention(q: &[f32], k: &[f32], v: &[f32], dims: AttentionDims) -> (Vec<f64>, Vec<f64>) {
+    attention_from([q, k, v], dims, None)
+}
+
+/// As [`attention`], inside documents.
+pub(crate) fn attention_from(
+    [q, k, v]: [&[f32]; 3],
+    dims: AttentionDims,
+    starts: Starts<'_>,
+) -> (Vec<f64>, Vec<f64>) {
     let head_dim = dims.head_dim;
     let mut output = vec![0.0; q.len()];
     let mut lse = vec![0.0; dims.batch * dims.heads * dims.queries];
     for row in Rows::all(dims) {
         let query = &q[row.query..][..head_dim];
         let scores: Vec<(usize, f64)> = row
-            .keys(dims)
+            .keys(dims, starts)
             .map(|key| (key, f64::from(dims.scale) * dot(query, &k[key..][..head_dim])))
             .collect();
         let max = scores.iter().fold(f64::NEG_INFINITY, |max, (_, s)| max.max(*s));
@@ -32,13 +44,23 @@ pub(crate) fn backward(
     [q, k, v]: [&[f32]; 3],
     dims: AttentionDims,
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    backward_from(doutput, [q, k, v], dims, None)
+}
+
+/// As [`backward`], inside documents.
+pub(crate) fn backward_from(
+    doutput: &[f32],
+    [q, k, v]: [&[f32]; 3],
+    dims: AttentionDims,
+    starts: Starts<'_>,
+) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let (head_dim, scale) = (dims.head_dim, f64::from(dims.scale));
-    let (output, lse) = attention(q, k, v, dims);
+    let (output, lse) = attention_from([q, k, v], dims, starts);
     let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
     for row in Rows::all(dims) {
         let (query, grad) = (&q[row.query..][..head_dim], &doutput[row.query..][..head_dim]);
         let delta: f64 = (0..head_dim).map(|c| f64::from(grad[c]) * output[row.query + c]).sum();
-        for key in row.keys(dims) {
+        for key in row.keys(dims, starts) {
             let p = (scale * dot(query, &k[key..][..head_dim]) - lse[row.lse]).exp();
             let ds = p * (dot(grad, &v[key..][..head_dim]) - delta);
             for c in 0..head_dim {
@@ -80,11 +102,12 @@ impl Rows {
     }
 
     /// Where the keys (and values) that the query sees start.
-    fn keys(&self, dims: AttentionDims) -> impl Iterator<Item = usize> {
+    fn keys(&self, dims: AttentionDims, starts: Starts<'_>) -> impl Iterator<Item = usize> {
         let kv_head = self.head / (dims.heads / dims.kv_heads);
         let (position, first) = (self.position, self.sequence * dims.keys);
-        (0..=position)
-            .filter(move |&j| dims.pattern.sees(position, j))
+        let start = starts.map_or(0, |starts| starts[first + position]);
+        (start..=position)
+            .filter(move |&j| dims.pattern.sees(position - start, j - start))
             .map(move |j| ((first + j) * dims.kv_heads + kv_head) * dims.head_dim)
     }
 }

@@ -60,27 +60,52 @@ fn host(tensor: &Tensor) -> Vec<f32> {
     tensor.to_f32_vec().expect("floats")
 }
 
+/// Compares outputs and gradients with the reference: those of every variant that serves the call on a GPU.
 #[track_caller]
 fn check(dims: AttentionDims) {
-    let tolerance = tolerance(&device(), TOLERANCE_F32, TOLERANCE_BF16);
+    let device = device();
+    let tolerance = tolerance(&device, TOLERANCE_F32, TOLERANCE_BF16);
     let Inputs { q, k, v, doutput } = inputs(dims);
     let (want, want_lse) = reference::attention(&host(&q), &host(&k), &host(&v), dims);
-    let attended = attention(&q, &k, &v, dims).expect("attention");
-    assert_close(&format!("output of {dims:?}"), &host(&attended.output), &narrow(&want), tolerance);
-    assert_close(&format!("lse of {dims:?}"), &host(&attended.lse), &narrow(&want_lse), tolerance);
-
     let (dq, dk, dv) = reference::backward(&host(&doutput), [&host(&q), &host(&k), &host(&v)], dims);
-    let saved = AttentionSaved { q: &q, k: &k, v: &v, attended: &attended };
-    let grads = backward(&doutput, saved, dims).expect("backward");
-    assert_close(&format!("dq of {dims:?}"), &host(&grads.dq), &narrow(&dq), 2.0 * tolerance);
-    assert_close(&format!("dk of {dims:?}"), &host(&grads.dk), &narrow(&dk), 2.0 * tolerance);
-    assert_close(&format!("dv of {dims:?}"), &host(&grads.dv), &narrow(&dv), 2.0 * tolerance);
+    let compare = |variant: &str, attended: &Attended, grads: &AttentionGrads| {
+        let close = |what: &str, got: &Tensor, want: &[f64], tolerance: f32| {
+            assert_close(&format!("{variant} {what} of {dims:?}"), &host(got), &narrow(want), tolerance);
+        };
+        close("output", &attended.output, &want, tolerance);
+        close("lse", &attended.lse, &want_lse, tolerance);
+        close("dq", &grads.dq, &dq, 2.0 * tolerance);
+        close("dk", &grads.dk, &dk, 2.0 * tolerance);
+        close("dv", &grads.dv, &dv, 2.0 * tolerance);
+    };
+    let Device::Cuda(gpu) = &device else {
+        let attended = attention(&q, &k, &v, dims).expect("attention");
+        let saved = AttentionSaved { q: &q, k: &k, v: &v, attended: &attended };
+        return compare("cpu", &attended, &backward(&doutput, saved, dims).expect("backward"));
+    };
+    for variant in [CudaVariant::Portable, CudaVariant::Hopper] {
+        if variant.serves(gpu, dims) {
+            let attended = variant.attention(&q, &k, &v, dims).expect("attention");
+            let saved = AttentionSaved { q: &q, k: &k, v: &v, attended: &attended };
+            let grads = variant.backward(&doutput, saved, dims).expect("backward");
+            compare(&format!("{variant:?}"), &attended, &grads);
+        }
+    }
 }
 
 #[test]
 fn odd_lengths() {
     for keys in [1, 2, 63, 64, 65, 130, 257] {
         check(dims(keys, keys, 64));
+    }
+}
+
+#[test]
+fn lengths_of_several_tiles_with_grouped_heads() {
+    for head_dim in [64, 128] {
+        for (queries, keys) in [(1, 1), (5, 131), (130, 130), (200, 263), (385, 513)] {
+            check(AttentionDims { batch: 2, heads: 4, kv_heads: 2, ..dims(queries, keys, head_dim) });
+        }
     }
 }
 
@@ -188,4 +213,51 @@ fn wrong_shapes_are_errors() {
     ] {
         attention(&q, &k, &v, bad).expect_err("a shape error");
     }
+}
+
+/// Lengths that cut two sequences of 83 rows into documents, and the first position of each row's document.
+const PACKED: [&[usize]; 2] = [&[1, 20, 20, 5, 37], &[70, 13]];
+
+fn packed() -> (crate::Documents, Vec<usize>) {
+    let mut starts = Vec::new();
+    for lengths in PACKED {
+        let mut start = 0;
+        for &length in lengths {
+            starts.extend(std::iter::repeat_n(start, length));
+            start += length;
+        }
+    }
+    (crate::Documents::new(PACKED.concat()), starts)
+}
+
+#[test]
+fn documents_are_kept_apart() {
+    let tolerance = tolerance(&device(), TOLERANCE_F32, TOLERANCE_BF16);
+    let (documents, starts) = packed();
+    for pattern in PATTERNS {
+        let dims = AttentionDims { batch: 2, heads: 4, pattern, ..dims(83, 83, 32) };
+        let Inputs { q, k, v, doutput } = inputs(dims);
+        let host = [host(&q), host(&k), host(&v)];
+        let host = [&host[0][..], &host[1][..], &host[2][..]];
+        let (want, _) = reference::attention_from(host, dims, Some(&starts));
+        let attended = attention_documents(&q, &k, &v, dims, &documents).expect("attention");
+        let name = format!("{pattern:?}");
+        assert_close(&name, &attended.output.to_f32_vec().expect("floats"), &narrow(&want), tolerance);
+        let doutput_host = doutput.to_f32_vec().expect("floats");
+        let (dq, dk, dv) = reference::backward_from(&doutput_host, host, dims, Some(&starts));
+        let saved = AttentionSaved { q: &q, k: &k, v: &v, attended: &attended };
+        let grads = backward_documents(&doutput, saved, dims, &documents).expect("backward");
+        for (part, got, want) in [("dq", &grads.dq, dq), ("dk", &grads.dk, dk), ("dv", &grads.dv, dv)] {
+            let got = got.to_f32_vec().expect("floats");
+            assert_close(&format!("{part} of {name}"), &got, &narrow(&want), 2.0 * tolerance);
+        }
+    }
+}
+
+#[test]
+fn documents_that_do_not_cover_the_rows_are_an_error() {
+    let dims = dims(10, 10, 32);
+    let Inputs { q, k, v, .. } = inputs(dims);
+    let error = attention_documents(&q, &k, &v, dims, &crate::Documents::new([4, 5])).expect_err("9 rows");
+    assert!(error.to_string().contains("documents of 10 rows"), "{error}");
 }

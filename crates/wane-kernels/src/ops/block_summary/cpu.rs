@@ -162,10 +162,7 @@ pub(super) fn group_scores(
         return Ok(reduced);
     }
     let from = scores.f32s();
-    let scale = match reduce {
-        GroupReduce::Sum => 1.0,
-        GroupReduce::Mean => 1.0 / group as f32,
-    };
+    let scale = reduce.factor(group);
     reduced.f32s_mut().par_chunks_mut(n).enumerate().for_each(|(row, to)| {
         let (lane, i) = (row / inner, row % inner);
         to.fill(0.0);

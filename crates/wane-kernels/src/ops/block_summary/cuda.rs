@@ -115,15 +115,18 @@ pub(super) fn group_scores(
 ) -> Result<Tensor> {
     let (group, n) = (heads / kv_heads, scores.width());
     let out = Tensor::uninit(&[scores.rows() / group, n], DType::F32, scores.device())?;
-    let factor = match reduce {
-        GroupReduce::Sum => 1.0f32,
-        GroupReduce::Mean => 1.0 / group as f32,
-    };
     device_of(scores)?.launch(
         &MODULE,
         "group_sums",
         Launch::cover(out.len(), 256),
-        args![address(scores)?, address(&out)?, out.len() as i64, group as i32, (inner * n) as i64, factor],
+        args![
+            address(scores)?,
+            address(&out)?,
+            out.len() as i64,
+            group as i32,
+            (inner * n) as i64,
+            reduce.factor(group)
+        ],
     )?;
     Ok(out)
 }

@@ -123,6 +123,16 @@ pub enum GroupReduce {
     Mean,
 }
 
+impl GroupReduce {
+    /// What the sum over `group` heads is multiplied by.
+    fn factor(self, group: usize) -> f32 {
+        match self {
+            Self::Sum => 1.0,
+            Self::Mean => 1.0 / group as f32,
+        }
+    }
+}
+
 /// `scores` f32 [outer * heads * inner, n], heads grouped `heads / kv_heads` by one: result f32
 /// [outer * kv_heads * inner, n].
 ///

@@ -146,7 +146,8 @@ __device__ __forceinline__ void resolve(Maps<V>& maps, Board board, int tile, in
             int t = tile - 1 - depth;
             const float* state = board.states + ((i64)t * board.chains + chain) * 2 * STRIP + c;
             hk = __ldcg(state), hv = __ldcg(state + STRIP);
-#pragma unroll 4
+// The loads do not depend on each other: eight maps in flight, so that their latencies overlap.
+#pragma unroll 8
             for (t++; t < tile; t++) {
                 const float* map = board.maps + ((i64)t * board.chains + chain) * 3 * STRIP + c;
                 float ta = __ldcg(map), tk = __ldcg(map + STRIP), tv = __ldcg(map + 2 * STRIP);

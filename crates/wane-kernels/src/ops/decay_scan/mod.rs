@@ -8,12 +8,15 @@
 
 mod cpu;
 mod cuda;
+mod documents;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
 use crate::{Cols, ColsMut, DType, Device, Result, Tensor};
+
+pub use documents::{backward_documents, scan_documents};
 
 /// Sizes of a scan: `batch * tokens` rows, sequence after sequence.
 #[derive(Debug, Clone, Copy)]

@@ -26,6 +26,10 @@ fn definition_agrees_with_finite_differences() {
     assert_gradient("dx", &x, &dx, |x| dot(&reference::scan(x, &f, 0.7), &dy));
     assert_gradient("df", &f, &df, |f| dot(&reference::scan(&x, f, 0.7), &dy));
     assert_gradient("dinitial", &[0.7], &[dinitial], |h| dot(&reference::scan(&x, &f, h[0]), &dy));
+    let resets = [2, 3];
+    let (dx, df, _) = reference::backward_from([&dy, &x, &f], 0.7, &resets);
+    assert_gradient("dx", &x, &dx, |x| dot(&reference::scan_from(x, &f, 0.7, &resets), &dy));
+    assert_gradient("df", &f, &df, |f| dot(&reference::scan_from(&x, f, 0.7, &resets), &dy));
 }
 
 #[test]
@@ -136,4 +140,49 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(run(ScanDims { batch: 2, tokens: 3 }, 4).is_ok());
     assert!(run(ScanDims { batch: 2, tokens: 4 }, 4).is_err());
     assert!(run(ScanDims { batch: 2, tokens: 3 }, 3).is_err());
+}
+
+#[test]
+fn the_state_is_reset_at_every_document() {
+    let device = device();
+    // One sequence of 99 rows; widths with and without the vector paths.
+    let lengths = [1, 7, 7, 40, 44];
+    let resets: Vec<usize> = (0..lengths.len()).map(|i| lengths[..i].iter().sum()).collect();
+    let documents = crate::Documents::new(lengths);
+    for width in [64, 37] {
+        let (x, x64) = noise_pair(&[99, 3 * width], 1, &device);
+        let (dkeys, dkeys64) = noise_pair(&[99, width], 2, &device);
+        let (dvalues, dvalues64) = noise_pair(&[99, width], 3, &device);
+        let part = |i: usize| (x.cols(i * width, width), columns(&x64, 3 * width, i * width, width));
+        let ((keys, keys64), (values, values64), (gates, gates64)) = (part(0), part(1), part(2));
+        let mut want = [vec![0.0; 99 * width], vec![0.0; 99 * width]];
+        let mut want_grads = vec![0.0; 99 * 3 * width];
+        for c in 0..width {
+            let of = |values: &[f64]| channel(values, [0, 99, width, c]);
+            for (side, (x, dy)) in [(&keys64, &dkeys64), (&values64, &dvalues64)].into_iter().enumerate() {
+                let h = reference::scan_from(&of(x), &of(&gates64), 0.0, &resets);
+                let (dx, df, _) = reference::backward_from([&of(dy), &of(x), &of(&gates64)], 0.0, &resets);
+                for t in 0..99 {
+                    want[side][t * width + c] = h[t];
+                    want_grads[t * 3 * width + side * width + c] = dx[t];
+                    want_grads[t * 3 * width + 2 * width + c] += df[t];
+                }
+            }
+        }
+        let (scanned_keys, scanned_values) = scan_documents(keys, values, gates, &documents).unwrap();
+        assert_tensor_close("keys", &scanned_keys, &want[0], tolerance(&device));
+        assert_tensor_close("values", &scanned_values, &want[1], tolerance(&device));
+        let saved = ScanSaved {
+            keys,
+            values,
+            gate_logits: gates,
+            scanned_keys: &scanned_keys,
+            scanned_values: &scanned_values,
+            initial: None,
+        };
+        let (mut out, _) = noise_pair(&[99, 3 * width], 5, &device);
+        let target = out.cols_mut(0, 3 * width);
+        backward_documents(&dkeys, &dvalues, saved, &documents, target).unwrap();
+        assert_tensor_close("gradients", &out, &want_grads, tolerance(&device));
+    }
 }

@@ -20,6 +20,36 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
+/// The words of consecutive counters, one by one: a stream named by its key and its first counter.
+#[derive(Debug, Clone)]
+pub struct Words {
+    key: [u32; 2],
+    counter: [u32; 4],
+    // Which word of the counter counts.
+    counting: usize,
+    words: [u32; 4],
+    used: usize,
+}
+
+impl Words {
+    /// The stream of `seed` (low word first) from `counter` on, whose word `counting` (0 to 3) goes up by one
+    /// after every four words.
+    pub fn new(seed: u64, counter: [u32; 4], counting: usize) -> Self {
+        Self { key: [seed as u32, (seed >> 32) as u32], counter, counting, words: [0; 4], used: 4 }
+    }
+
+    /// The next word.
+    pub fn draw(&mut self) -> u32 {
+        if self.used == 4 {
+            self.words = philox(self.counter, self.key);
+            self.counter[self.counting] = self.counter[self.counting].wrapping_add(1);
+            self.used = 0;
+        }
+        self.used += 1;
+        self.words[self.used - 1]
+    }
+}
+
 /// The upper 24 bits of a word as a number in [0, 1), exact in f32.
 pub fn uniform(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)

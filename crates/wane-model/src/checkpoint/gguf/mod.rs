@@ -44,6 +44,12 @@ pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     tokenizer::gguf::build(&parse((*data).as_ref(), path)?.metadata, path)
 }
 
+/// Reads only the chat template.
+pub(super) fn open_chat_template(path: &Path) -> Result<Option<ChatTemplate>> {
+    let data = map(path)?;
+    Ok(chat_template(&parse((*data).as_ref(), path)?))
+}
+
 fn parse(content: &[u8], path: &Path) -> Result<Header> {
     header::parse(content).map_err(|problem| Error::format("GGUF", path, problem))
 }

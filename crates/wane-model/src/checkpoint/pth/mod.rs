@@ -16,10 +16,7 @@ use serde_json::Value;
 
 use super::Checkpoint;
 use super::source::{Bytes, SourceDtype, SourceTensor, assemble, map};
-use crate::config::{
-    Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
-    QkNorm, RopeConfig, RopeScaling,
-};
+use crate::config::{Architecture, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig};
 use crate::{Error, Result};
 use pickle::{Id, Node, Pickle};
 
@@ -206,6 +203,10 @@ impl Sizes {
             ))
         })?;
         self.size("d_model", Some(width))?;
+        if heads == 0 || !width.is_multiple_of(heads) {
+            let problem = format!("num_heads {heads} of --config does not divide its width {width}");
+            return Err(Error::format("pth", path, problem));
+        }
         let config = ModelConfig {
             architecture: Architecture::Wane,
             vocab_size: self.size("vocab_size", Some(vocab))?.unwrap_or(vocab),
@@ -214,21 +215,13 @@ impl Sizes {
             num_hidden_layers: self.size("num_layers", Some(layers))?.unwrap_or(layers),
             num_attention_heads: heads,
             num_key_value_heads: heads,
-            head_dim: width.checked_div(heads).unwrap_or(0),
-            rms_norm_eps: 1e-6,
-            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+            head_dim: width / heads,
             max_position_embeddings: self.size("max_position_embeddings", None)?.unwrap_or(4096),
             tie_word_embeddings: tied(state),
             ffn_activation,
-            attention_bias: AttentionBias::None,
-            qk_norm: QkNorm::None,
-            norm_placement: NormPlacement::Pre,
             output_gate: true,
             memory: memory.then_some(MemoryConfig { gate_bias: false, state_dtype: MemoryStateDtype::F32 }),
-            sliding_window: None,
-            bos_token_id: None,
-            eos_token_ids: Vec::new(),
-            pad_token_id: None,
+            ..ModelConfig::llama()
         };
         config.validate().map_err(|error| Error::format("pth", path, error))?;
         Ok(config)

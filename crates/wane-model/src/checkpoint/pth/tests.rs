@@ -56,7 +56,7 @@ fn sizes_are_needed_and_checked() {
     };
     assert!(open_with(r#"{"num_heads": 3, "num_layers": 9}"#).contains("the weights have 2"));
     assert!(open_with(r#"{"num_heads": 3, "memory": false}"#).contains("memory is false"));
-    assert!(open_with(r#"{"num_heads": 5}"#).contains("head_dim"));
+    assert!(open_with(r#"{"num_heads": 5}"#).contains("does not divide its width 48"));
     assert!(open_with(r#"{"heads": 3}"#).contains("unknown"));
     assert!(open_with(r#"{"num_heads": -3}"#).contains("whole number"));
 }

@@ -3,15 +3,16 @@
 //! FLOPs of a token, forward: 2 for each weight of a matrix product (the head included, the embedding's
 //! look-up not), plus `4 * heads * head_dim` for each key that a query sees, averaged over the row; forward
 //! and backward together are three times that. Recomputation is not counted: the utilization is that of the
-//! model. Memory: weights, gradients, master weights and moments, what each block keeps for its backward
-//! pass, and the largest temporary.
+//! model. Memory is predicted in [`memory`].
+
+mod memory;
 
 use wane_kernels::Device;
 use wane_kernels::ops::attention::Pattern;
 use wane_model::ModelConfig;
-use wane_model::config::FfnActivation;
 
 use crate::config::RunConfig;
+use memory::peak_bytes;
 
 /// Type of weights and activations on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,14 @@ impl Elements {
         match self {
             Self::F32 => 4,
             Self::BF16 => 2,
+        }
+    }
+
+    /// What the allocator of such a device takes for a tensor of that size.
+    fn rounded(self, bytes: u64) -> u64 {
+        match self {
+            Self::F32 => wane_kernels::CpuBuffer::size_class(bytes as usize) as u64,
+            Self::BF16 => wane_kernels::cuda::rounded(bytes as usize) as u64,
         }
     }
 }
@@ -69,6 +78,15 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// Predicted peak memory of each of `size` processes that share every batch.
+    pub fn bytes_of_part(config: &RunConfig, model: &ModelConfig, elements: Elements, size: usize) -> u64 {
+        let mut part = config.clone();
+        part.training.batch /= size.max(1);
+        peak_bytes(&part, model, elements)
+    }
+}
+
 /// Learned values of a model.
 pub fn parameters(model: &ModelConfig) -> u64 {
     model.parameters().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
@@ -103,37 +121,6 @@ pub fn mean_visible(pattern: Pattern, tokens: usize) -> f64 {
         })
         .sum();
     total as f64 / tokens.max(1) as f64
-}
-
-/// Predicted peak memory of the device.
-fn peak_bytes(config: &RunConfig, model: &ModelConfig, elements: Elements) -> u64 {
-    let rows = (config.training.batch / config.training.accumulation * config.training.sequence) as u64;
-    let element = elements.bytes();
-    let (hidden, q, kv, ffn) = (
-        model.hidden_size as u64,
-        model.q_width() as u64,
-        model.kv_width() as u64,
-        model.intermediate_size as u64,
-    );
-    let has_memory = model.memory.is_some();
-    let gates = if model.output_gate { q } else { 0 } + if has_memory { kv } else { 0 };
-    let projected = q + 2 * kv + gates;
-    let up = if model.ffn_activation == FfnActivation::SwiGlu { 2 * ffn } else { ffn };
-    // Scanned keys stay beside the rotated ones; scanned values are the attended ones.
-    let attention =
-        projected + q + 2 * kv + if has_memory { kv } else { 0 } + q + if model.output_gate { q } else { 0 };
-    let per_block = 4 * hidden + attention + up + ffn;
-    let lse = 4 * model.num_attention_heads as u64;
-    let block = rows * (per_block * element + lse);
-    let blocks = if config.training.recompute {
-        rows * hidden * element * model.num_hidden_layers as u64 + block
-    } else {
-        block * model.num_hidden_layers as u64
-    };
-    // The largest temporary of a backward pass: the gradients of the FFN, or those of the attention parts.
-    let temporary = rows * element * (3 * hidden + (up + 2 * ffn).max(projected + 2 * (q + 2 * kv)));
-    // Weights, gradients, master weights, two moments.
-    parameters(model) * (element + 16) + blocks + temporary
 }
 
 #[cfg(test)]

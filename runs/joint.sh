@@ -1,0 +1,136 @@
+#!/bin/bash
+# The joint pair (issue 4): attention and memory, 850M tokens each, second passes on every second batch from the
+# start (attention: window 64; memory: dilated, D = 64), then 7M tokens of fine-tuning, then evaluation: dense and
+# every method of `wane compare`, with SnapKV's wide pooling beside the default.
+#
+#   runs/joint.sh            trains, fine-tunes, evaluates what is missing; start it again until it says `finished`
+#
+#   SEED=1                   everything but the tokenizer depends on it
+#   LIMIT=0                  seconds after which it stops cleanly (0: never), for machines that end long commands
+#   DEVICES="cuda:0"         two devices ("cuda:0 cuda:1") train the two halves at the same time
+#   BACKBONES="attention memory"   SAMPLES=500   WANE=.gpu/wane or target/release/wane
+#   DATA=../shared/data      folder with books_train.txt.zst and books_heldout.txt.zst
+#   COLLECT=                 folder that receives models, records (.xz) and curves, each below 16 MB
+#   TRAIN_ARGS= SFT_ARGS=    more arguments of `wane train`, e.g. "--steps 10" for a trial on a CPU
+#
+# Time on one H100 (2026-11-22: 2.25M tokens/s dense, 1.69M with second passes): 500 s a model, 10 s of fine-tuning,
+# 160 s for both evaluations; so LIMIT=560 three times in a row on one GPU, twice on two.
+set -eu
+cd "$(dirname "$0")/.."
+seed=${SEED:-1}
+limit=${LIMIT:-0}
+samples=${SAMPLES:-500}
+data=${DATA:-../shared/data}
+read -r -a backbones <<<"${BACKBONES:-attention memory}"
+read -r -a devices <<<"${DEVICES:-cuda:0}"
+out=runs/out
+pair=$out/joint-s$seed
+wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
+
+methods=(dense)
+for k in 16 8 4; do methods+=("quest:block=64,k=$k" "moba:block=64,k=$k"); done
+for k in 1024 512 256; do methods+=("snapkv:k=$k" "snapkv:k=$k,kernel=15,pool=max"); done
+
+# Seconds left; a large number without a limit.
+left() { if [ "$limit" -eq 0 ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
+has_time() { [ "$(left)" -ge "$1" ]; }
+
+prepare() {
+    mkdir -p "$out" "$pair"
+    [ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
+    if [ ! -e "$out/data/books_train.txt.zst" ]; then
+        if [ ! -e "$data/books_train.txt.zst" ]; then
+            echo "no books in $data: set DATA, or bring both folders of runs/gpu-prepare.sh" >&2
+            exit 2
+        fi
+        ln -sfn "$(cd "$data" && pwd)" "$out/data"
+    fi
+    # The tokenizer of the first pair, trained on the same books: `wane tokenizer train --vocab-size 4096`.
+    if [ ! -f "$out/tokenizer/tokenizer.json" ]; then
+        mkdir -p "$out/tokenizer"
+        cp models/attention/tokenizer_config.json models/attention/tokenizer.json "$out/tokenizer/"
+    fi
+    for part in train heldout; do
+        if [ ! -f "$out/shards-$part/.complete" ]; then
+            "$wane" data pack "$out/data/books_$part.txt.zst" --separator '\n\n\n' \
+                --tokenizer "$out/tokenizer" --output "$out/shards-$part"
+            touch "$out/shards-$part/.complete"
+        fi
+    done
+}
+
+# train NAME CONFIG DEVICE ARGUMENTS: true once the model is there.
+train() {
+    local name=$1 config=$2 device=$3
+    shift 3
+    if [ ! -f "$out/$name/model/config.json" ]; then
+        has_time 20 || return 1
+        local stop=()
+        [ "$limit" -eq 0 ] || stop=(--max-seconds $(($(left) - 12)))
+        "$wane" train "$config" --device "$device" --output "$out/$name" --resume "${stop[@]}" \
+            --set "name=$name" "$@" >>"$pair/$name.txt" 2>&1 || { tail -n 3 "$pair/$name.txt" >&2; return 2; }
+        tail -n 1 "$pair/$name.txt"
+    fi
+    [ -f "$out/$name/model/config.json" ]
+}
+
+evaluate() {
+    local backbone=$1 device=$2
+    [ ! -f "$pair/eval-$backbone/.complete" ] || return 0
+    has_time 20 || return 1
+    # Records are written one by one: a run that is ended goes on where it was.
+    timeout --signal=TERM "$(left)" "$wane" eval --model "$pair/$backbone" --device "$device" \
+        --prompt-form input --samples "$samples" --method "${methods[@]}" ${EVAL_ARGS:-} \
+        --out "$pair/eval-$backbone" --resume >"$pair/eval-$backbone.txt" 2>"$pair/eval-$backbone.log" ||
+        { tail -n 2 "$pair/eval-$backbone.log" >&2; return 1; }
+    touch "$pair/eval-$backbone/.complete"
+}
+
+chain() {
+    local backbone=$1 device=$2 name=joint-$1-s$seed
+    # shellcheck disable=SC2086
+    train "$name" "runs/joint-$backbone.toml" "$device" --seed "$seed" ${TRAIN_ARGS:-} || return
+    # shellcheck disable=SC2086
+    train "$name-sft" runs/joint-sft.toml "$device" --seed $((seed + 1)) --set "model.init=$out/$name/model" \
+        --set "data.generated.seed=$((20001 + seed))" ${SFT_ARGS:-} || return
+    if [ ! -f "$pair/$backbone/config.json" ]; then
+        cp -r "$out/$name-sft/model" "$pair/$backbone.new"
+        mv "$pair/$backbone.new" "$pair/$backbone"
+    fi
+    evaluate "$backbone" "$device"
+}
+
+collect() {
+    local backbone name
+    mkdir -p "$1"
+    for backbone in "${backbones[@]}"; do
+        name=joint-$backbone-s$seed
+        [ ! -d "$pair/$backbone" ] || tar -cf "$1/$backbone-s$seed.tar" -C "$pair" "$backbone"
+        [ ! -f "$pair/eval-$backbone/records.jsonl" ] ||
+            python3 runs/pack_records.py "$pair/eval-$backbone" "$1/$backbone-s$seed.jsonl.xz"
+    done
+    # Curves, printed lines and tables of all stages: some 100 kB.
+    tar -cJf "$1/logs-s$seed.tar.xz" -C "$out" $(cd "$out" && ls -d joint-s$seed/*.txt joint-*-s$seed*/record.json)
+    ls -l "$1"
+}
+
+prepare
+pids=()
+for i in "${!backbones[@]}"; do
+    device=${devices[$((i % ${#devices[@]}))]}
+    if [ "${#devices[@]}" -gt 1 ]; then
+        chain "${backbones[$i]}" "$device" &
+        pids+=($!)
+    else
+        chain "${backbones[$i]}" "$device" || true
+    fi
+done
+for pid in "${pids[@]}"; do wait "$pid" || true; done
+[ -z "${COLLECT:-}" ] || collect "$COLLECT"
+for backbone in "${backbones[@]}"; do
+    if [ ! -f "$pair/eval-$backbone/.complete" ]; then
+        echo "not finished after $SECONDS s ($backbone): start it again"
+        exit 75
+    fi
+done
+echo "finished: $pair; tables in $pair/eval-*.txt, page: $wane report $pair/eval-* --out $pair/page"

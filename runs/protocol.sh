@@ -1,0 +1,122 @@
+#!/bin/bash
+# The full protocol (issue 6, item 5) on a pair of models: every row of the paper's Tables 3 to 5, random selectors
+# with five seeds, compositions, dilated inference, two local blocks, wide pooling, hit rates.
+#
+#   runs/protocol.sh         runs what is missing; start it again until it says `finished`
+#
+#   SAMPLES=500              samples of each task; RANDOM_SAMPLES, EXTRA_SAMPLES, HITS_SAMPLES default to it
+#   PARTS="paper prefix random extra hits"   in this order, so that the most important come first
+#   LIMIT=0                  seconds after which it stops (0: never)
+#   DEVICES="cuda:0"         two devices evaluate the two models at the same time
+#   MODELS="models/attention models/memory"  TASKS=niah  OUT=runs/out/protocol  WANE=...  EVAL_ARGS=
+#   COLLECT=                 folder that receives the compressed records
+#
+# Size at 500 samples: 27 (paper, prefix) + 30 (random) + 16 (extra) rows x 8 tasks x 2 models = 290,000 examples. One H100 did
+# 40,000 of the paper's rows in 75 s (2026-11-22), so about 10 minutes; hits come on top.
+set -eu
+cd "$(dirname "$0")/.."
+samples=${SAMPLES:-500}
+limit=${LIMIT:-0}
+tasks=${TASKS:-niah}
+out=${OUT:-runs/out/protocol}
+read -r -a parts <<<"${PARTS:-paper prefix random extra hits}"
+read -r -a models <<<"${MODELS:-models/attention models/memory}"
+read -r -a devices <<<"${DEVICES:-cuda:0}"
+[ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
+wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
+
+# Tables 3 and 4 (budgets 1/4, 1/8, 1/16 and Quest's 1/64), dense first.
+paper=(dense)
+for k in 16 8 4; do paper+=("quest:block=64,k=$k"); done
+paper+=("quest:block=16,k=4")
+for k in 16 8 4; do paper+=("moba:block=64,k=$k"); done
+for k in 8 4; do paper+=("moba:block=128,k=$k"); done
+for k in 1024 512 256; do paper+=("snapkv:k=$k"); done
+# Table 5: the choice replaced by a uniform draw, forced parts kept; and the draw alone.
+random=()
+for selector in random random_pure; do
+    for seed in 0 1 2 3 4; do
+        for method in quest:block=64,k=16 moba:block=64,k=16 snapkv:k=1024; do
+            random+=("$method,selector=$selector,seed=$seed")
+        done
+    done
+done
+# What the paper did not try.
+extra=(
+    "moba:block=64,k=16+quest:block=64,k=16"
+    "snapkv:k=1024+quest:block=64,k=4"
+    "moba:block=64,k=16+snapkv:k=1024+quest:block=64,k=4"
+    "dilated:d=16,window=256,initial=4" "dilated:d=64,window=256,initial=4"
+    "streaming:window=1020,first=4"
+    "snapkv:k=1024,kernel=15,pool=max" "snapkv:k=512,kernel=15,pool=max" "snapkv:k=256,kernel=15,pool=max"
+)
+for k in 16 8 4; do extra+=("quest:block=64,k=$k,local=2" "moba:block=64,k=$k,local=2"); done
+hits=(quest:block=64,k=16 quest:block=64,k=4 snapkv:k=1024 snapkv:k=256 moba:block=64,k=16 moba:block=64,k=4)
+
+left() { if [ "$limit" -eq 0 ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
+
+# part PART MODEL DEVICE: true once it is complete. Records are written one by one, so an ended run goes on.
+part() {
+    local part=$1 model=$2 device=$3 folder methods=() count form=input
+    folder=$out/$part-$(basename "$model")
+    [ ! -f "$folder/.complete" ] || return 0
+    [ "$(left)" -ge 20 ] || return 1
+    mkdir -p "$folder"
+    case $part in
+    paper) methods=("${paper[@]}") count=$samples ;;
+    prefix) methods=("${paper[@]}") count=$samples form=prefix ;;
+    random) methods=("${random[@]}") count=${RANDOM_SAMPLES:-$samples} ;;
+    extra) methods=("${extra[@]}") count=${EXTRA_SAMPLES:-$samples} ;;
+    hits) methods=("${hits[@]}") count=${HITS_SAMPLES:-$samples} ;;
+    *) echo "PARTS: unknown part $part (paper prefix random extra hits)" >&2; return 2 ;;
+    esac
+    local command=("$wane" eval --method "${methods[@]}" --prompt-form "$form")
+    [ "$part" != hits ] || command=("$wane" hits --method "${methods[@]}" --prompt-form "$form")
+    # shellcheck disable=SC2086
+    timeout --signal=TERM "$(left)" "${command[@]}" --model "$model" --device "$device" --tasks "$tasks" \
+        --samples "$count" --out "$folder" --resume ${EVAL_ARGS:-} >"$folder.txt" 2>"$folder.log" ||
+        { tail -n 2 "$folder.log" >&2; return 1; }
+    touch "$folder/.complete"
+    echo "$part $(basename "$model"): done after $SECONDS s"
+}
+
+all_parts() {
+    local status=0
+    for name in "${parts[@]}"; do part "$name" "$1" "$2" || status=1; done
+    return $status
+}
+
+mkdir -p "$out"
+pids=() status=0
+for i in "${!models[@]}"; do
+    device=${devices[$((i % ${#devices[@]}))]}
+    if [ "${#devices[@]}" -gt 1 ]; then
+        all_parts "${models[$i]}" "$device" &
+        pids+=($!)
+    fi
+done
+for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+if [ "${#devices[@]}" -eq 1 ]; then
+    # Part by part, so that both models have the important ones when the time is up.
+    for name in "${parts[@]}"; do
+        for model in "${models[@]}"; do part "$name" "$model" "${devices[0]}" || status=1; done
+    done
+fi
+if [ -n "${COLLECT:-}" ]; then
+    mkdir -p "$COLLECT"
+    for folder in "$out"/*/; do
+        name=$(basename "$folder")
+        for file in records hits; do
+            [ ! -f "$folder/$file.jsonl" ] ||
+                python3 runs/pack_records.py "$folder/$file.jsonl" "$COLLECT/$name.jsonl.xz"
+        done
+    done >"$COLLECT/speed.txt"
+    tar -cJf "$COLLECT/records.tar.xz" -C "$COLLECT" --remove-files $(cd "$COLLECT" && ls | grep 'jsonl.xz$')
+    tar -cJf "$COLLECT/tables.tar.xz" -C "$out" $(cd "$out" && ls | grep txt$)
+    ls -l "$COLLECT"
+fi
+if [ $status -ne 0 ]; then
+    echo "not finished after $SECONDS s: start it again"
+    exit 75
+fi
+echo "finished after $SECONDS s: $out; page: $wane report $out/paper-* $out/random-* $out/extra-* --out $out/page"
