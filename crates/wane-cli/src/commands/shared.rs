@@ -116,10 +116,7 @@ pub(crate) fn parse_dtype(text: &str) -> Result<DType> {
 
 /// A scorer of tables: a metric's name, or `task` for each task's own.
 pub(crate) fn scorer(text: &str) -> std::result::Result<String, String> {
-    if text == "task" || Metric::parse(text).is_some() {
-        return Ok(text.to_owned());
-    }
-    Err(format!("unknown scorer `{text}`: expected task, {}", Metric::LIST.map(Metric::name).join(", ")))
+    Metric::choose(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 /// A method string as a plan.

@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(labels(&Scale::logarithmic(0.25, 64.0, 4.0)), ["0.25", "1", "4", "16", "64"]);
         let up = Scale::linear(-12.0, 71.0, 4).rounded_up();
         assert_eq!((labels(&up), up.low, up.high), (vec!["0", "25", "50", "75"], -12.0, 75.0));
-        assert_eq!(Scale::linear(0.0, 50.0, 4).rounded_up().high, 50.0);
+        assert_eq!(Scale::linear(0.0, 40.0, 4).rounded_up().high, 40.0);
         assert_eq!(labels(&Scale::linear(3.0, 3.0, 2)), ["3.0", "3.5", "4.0"]);
     }
 

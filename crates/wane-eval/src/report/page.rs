@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use super::figures::{self, accuracy, gains, hits, learning, random};
 use super::load::{Loaded, short_hash};
-use super::method::Method;
 use super::palette::style;
 use super::study::Study;
 use super::svg::escape;
@@ -119,16 +118,13 @@ fn hit_rates(text: &mut String, contents: &Contents) {
         if kind.models.len() > 1 {
             text.push_str(&heads::statements(kind, number).html());
         }
-        let own = figures.iter().filter(|(n, _)| *n == number);
-        let mut seen: Vec<String> = Vec::new();
-        let mut folded = Vec::new();
-        for ((_, figure), method) in own.zip(&kind.methods) {
-            let group = Method::parse(method).group();
-            if seen.contains(&group) {
-                folded.push(figure);
+        let (mut seen, mut folded) = (Vec::new(), Vec::new());
+        for of_method in figures.iter().filter(|f| f.kind == number) {
+            if seen.contains(&&of_method.group) {
+                folded.push(&of_method.figure);
             } else {
-                seen.push(group);
-                text.push_str(&figure.html());
+                seen.push(&of_method.group);
+                text.push_str(&of_method.figure.html());
             }
         }
         if !folded.is_empty() {

@@ -4,7 +4,7 @@
 //!
 //! Does not do: two writers at a time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,14 @@ impl Settings {
         };
         let (ours, theirs) = (object(self), object(other));
         let absent = serde_json::Value::Null;
-        ours.iter()
-            .map(|(name, value)| (name, value, theirs.get(name).unwrap_or(&absent)))
+        // Settings that do not apply are left out of the file: look at the names of both.
+        let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let value = |of: &serde_json::Map<String, serde_json::Value>, name: &String| {
+            of.get(name).unwrap_or(&absent).clone()
+        };
+        names
+            .into_iter()
+            .map(|name| (name, value(&ours, name), value(&theirs, name)))
             .filter(|(_, ours, theirs)| ours != theirs)
             .map(|(name, ours, theirs)| format!("{name} is {ours} there and {theirs} here"))
             .collect()

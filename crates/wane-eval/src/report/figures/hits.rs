@@ -10,10 +10,24 @@ use crate::report::method::Method;
 
 const SIZE: [f64; 2] = [220.0, 172.0];
 
-/// A figure for each method of each kind of records, and the kind's number.
-pub(crate) fn figures(heads: &Heads) -> Vec<(usize, Figure)> {
+/// A figure of one method.
+#[derive(Debug)]
+pub(crate) struct OfMethod {
+    /// Which kind of records it is of.
+    pub(crate) kind: usize,
+    /// The method's group.
+    pub(crate) group: String,
+    pub(crate) figure: Figure,
+}
+
+/// A figure for each method of each kind of records; methods without examples have none.
+pub(crate) fn figures(heads: &Heads) -> Vec<OfMethod> {
     let of_kind = |(number, kind): (usize, &Kinds)| {
-        kind.methods.iter().filter_map(|m| Some((number, figure(kind, m, number)?))).collect::<Vec<_>>()
+        let of_method = |method: &String| {
+            let group = Method::parse(method).group();
+            Some(OfMethod { kind: number, group, figure: figure(kind, method, number)? })
+        };
+        kind.methods.iter().filter_map(of_method).collect::<Vec<_>>()
     };
     heads.kinds.iter().enumerate().flat_map(of_kind).collect()
 }

@@ -1,10 +1,10 @@
 //! What a memory does (`wane memory` writes it as `memory.json`): the distribution of its gates, the half-lives
 //! of its heads, and how far the influence of a needle reaches. A panel for each layer, a series for each model.
 
+use crate::memory::record::{BINS, HeadMemory, MemoryRecord};
 use crate::report::chart::{Dot, Dots, Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, Sample};
-use crate::memory::record::{BINS, HeadMemory, MemoryRecord};
 
 const SIZE: [f64; 2] = [220.0, 172.0];
 

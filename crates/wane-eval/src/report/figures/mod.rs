@@ -21,7 +21,7 @@ use super::figure::Figure;
 pub(super) fn all(contents: &Contents) -> Vec<Figure> {
     let mut all: Vec<Figure> =
         contents.studies.iter().enumerate().flat_map(|(i, study)| of_study(study, i)).collect();
-    all.extend(hits::figures(&contents.heads).into_iter().map(|(_, figure)| figure));
+    all.extend(hits::figures(&contents.heads).into_iter().map(|f| f.figure));
     for i in 0..contents.memories.len() {
         all.extend(of_memory(contents, i));
     }

@@ -108,7 +108,10 @@ fn examples_that_are_there_twice_are_an_error() {
 #[test]
 fn a_score_that_was_not_recorded_is_computed() {
     let mut made = record("m", "dense", 0, 0.25);
-    assert_eq!((made.score("string_match_all"), made.score("string_match_part"), made.score("best")), (0.25, 1.0, 0.0));
+    assert_eq!(
+        (made.score("string_match_all"), made.score("string_match_part"), made.score("best")),
+        (0.25, 1.0, 0.0)
+    );
     made.references.push("2".into());
     assert_eq!(made.score("string_match_mean"), 0.5);
 }
