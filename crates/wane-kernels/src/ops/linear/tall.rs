@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::cpu::matmul::Into;
 use crate::cpu::rows::SharedColumns;
 use crate::cpu::{Isa, Rows, RowsMut};
-use crate::ops::attention::cpu::lanes::{Kernel, LANES, Lanes, PRODUCT_ROWS, Product, launch};
+use crate::ops::attention::cpu::lanes::{Kernel, LANES, Lanes, Old, PRODUCT_ROWS, Product, launch};
 use crate::ops::attention::cpu::pack::{Layout, Packed, TILE};
 
 /// From this many rows on, packing the weights is worth it.
@@ -133,7 +133,7 @@ impl Kernel for Task<'_> {
                                     bin
                                 }
                             }),
-                            factor: add.then_some([1.0; PRODUCT_ROWS]),
+                            old: if add { Old::AddedTo } else { Old::Replaced },
                             vectors: columns / LANES,
                         });
                     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::floats::Floats;
 use super::forward::{lanes, score_factor};
-use super::lanes::{Kernel, LANES, Lanes, Product, launch, wide_product};
+use super::lanes::{Kernel, LANES, Lanes, Old, Product, launch, wide_product};
 use super::pack::{HeadRows, Layout, Packed, TILE, pack_row, padded};
 use super::shared::Shared;
 use super::softmax::STRIP;
@@ -217,7 +217,7 @@ impl KeyTile<'_> {
                     b: right.tile(lane, tile).as_ptr(),
                     b_step: TILE,
                     c: std::array::from_fn(|r| to.add(r * TILE)),
-                    factor: None,
+                    old: Old::Replaced,
                     vectors: TILE / LANES,
                 });
             }
@@ -244,7 +244,7 @@ impl KeyTile<'_> {
                 b: source.keys.tile(lane, tile).as_ptr(),
                 b_step: width,
                 c: std::array::from_fn(|r| dq.add(width * if r < len { query + r } else { bin })),
-                factor: Some([1.0; STRIP]),
+                old: Old::Scaled([1.0; STRIP]),
                 vectors: width / LANES,
             });
         }
@@ -269,7 +269,7 @@ impl KeyTile<'_> {
                         b: right.as_ptr().add(start * width),
                         b_step: width,
                         c: std::array::from_fn(|r| to.add((key + r).min(TILE) * width)),
-                        factor: Some([1.0; STRIP]),
+                        old: Old::Scaled([1.0; STRIP]),
                         vectors: width / LANES,
                     });
                 }

@@ -25,7 +25,7 @@ pub(crate) trait Kernel {
     unsafe fn run<L: Lanes>(self);
 }
 
-/// Operands of `c[r][0..16 n] = factor[r] c[r][..] + sum_k a[r][k step] b[k][0..16 n]`.
+/// Operands of `c[r][0..16 n] = old c[r][..] + sum_k a[r][k step] b[k][0..16 n]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
     /// Terms of the sum.
@@ -40,10 +40,21 @@ pub(crate) struct Product {
     pub(crate) b: *const f32,
     /// First element of each row of `c`; rows that are not wanted may repeat scratch memory.
     pub(crate) c: [*mut f32; PRODUCT_ROWS],
-    /// Factor of the old `c`; `None` overwrites it.
-    pub(crate) factor: Option<[f32; PRODUCT_ROWS]>,
+    /// What becomes of the old `c`.
+    pub(crate) old: Old,
     /// Vectors per row of `c`, at most [`PRODUCT_VECTORS`].
     pub(crate) vectors: usize,
+}
+
+/// How a product treats the former content of its output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Old {
+    /// Overwrites it.
+    Replaced,
+    /// Starts from it, times a factor for each row.
+    Scaled([f32; PRODUCT_ROWS]),
+    /// Adds the finished sum to it: small terms are not rounded to the size of a large old value.
+    AddedTo,
 }
 
 /// Sixteen lanes.
@@ -136,11 +147,11 @@ fn mask(from: isize, to: isize) -> u16 {
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "the indices of a register tile")]
 unsafe fn tile<L: Lanes, const R: usize, const N: usize>(product: &Product, r: usize, v: usize) {
-    let Product { depth, a, a_step, b_step, b, c, factor, .. } = *product;
+    let Product { depth, a, a_step, b_step, b, c, old, .. } = *product;
     // SAFETY: the caller of `Lanes::product` vouches for all rows and vectors of the product.
     unsafe {
         let mut sums = [[L::splat(0.0); N]; R];
-        if let Some(factor) = factor {
+        if let Old::Scaled(factor) = old {
             for i in 0..R {
                 let factor = L::splat(factor[r + i]);
                 for j in 0..N {
@@ -165,6 +176,13 @@ unsafe fn tile<L: Lanes, const R: usize, const N: usize>(product: &Product, r: u
             }
             b = b.wrapping_add(b_step);
             at = at.wrapping_add(a_step);
+        }
+        if let Old::AddedTo = old {
+            for i in 0..R {
+                for j in 0..N {
+                    sums[i][j] = L::add(L::load(c[r + i].add((v + j) * LANES)), sums[i][j]);
+                }
+            }
         }
         for i in 0..R {
             for j in 0..N {

@@ -3,7 +3,7 @@
 //! Each is one chain of multiplications and additions over the channels, so a score depends on
 //! nothing but its own query and key.
 
-use super::lanes::{Kernel, LANES, Lanes, Product};
+use super::lanes::{Kernel, LANES, Lanes, Old, Product};
 use super::pack::{Packed, TILE, padded};
 use super::softmax::STRIP;
 
@@ -55,7 +55,7 @@ impl<'a> Scores<'a> {
                         b: right.as_ptr(),
                         b_step: TILE,
                         c: std::array::from_fn(|r| to.add(r * stride)),
-                        factor: None,
+                        old: Old::Replaced,
                         vectors: TILE / LANES,
                     });
                 }

@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::lanes::{LANES, Lanes, PRODUCT_ROWS, Product, wide_product};
+use super::lanes::{LANES, Lanes, Old, PRODUCT_ROWS, Product, wide_product};
 use super::pack::TILE;
 
 /// Queries of a strip.
@@ -175,7 +175,7 @@ impl QueryRows {
                 b: tile.keys.as_ptr().add(first * LANES),
                 b_step: TILE,
                 c: std::array::from_fn(|r| scores.add(r * TILE + first * LANES)),
-                factor: None,
+                old: Old::Replaced,
                 vectors,
             });
         }
@@ -206,7 +206,7 @@ impl QueryRows {
                 b: tile.values.as_ptr().add(keys.from * width),
                 b_step: width,
                 c: std::array::from_fn(output),
-                factor: Some(std::array::from_fn(|r| factor[r])),
+                old: Old::Scaled(std::array::from_fn(|r| factor[r])),
                 vectors: width / LANES,
             });
         }
