@@ -55,17 +55,24 @@ pub struct CurvePoint {
     /// Step, from 1: so many are completed.
     pub step: u64,
     /// Weighted loss of the last pass.
+    #[serde(deserialize_with = "number_or_nan")]
     pub loss: f64,
     /// Mean loss of answer tokens, if there were any.
     pub answer_loss: Option<f64>,
     /// Mean loss of text tokens, if there were any.
     pub text_loss: Option<f64>,
     /// Global gradient norm before clipping.
+    #[serde(deserialize_with = "number_or_nan")]
     pub norm: f64,
     /// Learning rate.
     pub lr: f64,
     /// Tokens per second since the last point.
     pub tokens_per_second: f64,
+}
+
+/// JSON has no NaN: it is written as null, and a record of a run that went wrong must be readable.
+fn number_or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(from)?.unwrap_or(f64::NAN))
 }
 
 impl RunRecord {
