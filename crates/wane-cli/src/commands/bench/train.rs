@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
 use wane_kernels::Tensor;
 use wane_kernels::ops::attention::Pattern;
-use wane_model::decoder::{Batch, Gradients, Keep, TrainOptions};
+use wane_model::decoder::{Batch, Gradients, Isolation, Keep, TrainOptions};
 use wane_train::config::Optimizer as Table;
 use wane_train::optimizer::Optimizer;
 
@@ -62,6 +62,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         weights: Tensor::from_f32(&vec![1.0; rows], &[rows], decoder.device())?,
         batch: args.batch,
         tokens: args.tokens,
+        isolation: Isolation::default(),
     };
     let options = TrainOptions { pattern: Pattern::Causal, keep: Keep::Everything, scale: 1.0 / rows as f32 };
     let timing = time(args.options.repeats.unwrap_or(7), 2, |_| {
