@@ -1,6 +1,8 @@
 //! NVIDIA's generator under model templates, byte for byte (fixtures/ruler/templates, made by
 //! reference/ruler_templates.py with the tokenizer of models/attention), and transformers' chat template.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use wane_model::{ChatTemplate, Tokenizer};
@@ -8,6 +10,7 @@ use wane_model::{ChatTemplate, Tokenizer};
 use super::*;
 use crate::ruler::files::Files;
 use crate::ruler::haystack::Haystack;
+use crate::ruler::qa::Questions;
 use crate::ruler::sentences::Splitter;
 use crate::ruler::size::Search;
 use crate::ruler::words::WordList;
@@ -49,6 +52,7 @@ fn made(task: &str, name: &str, context: usize) -> String {
         template = template.reserved(&*tokenizer).unwrap();
         assert!(template.reserved_tokens() > 0 && template.before().is_empty());
     }
+    let squad = Path::new(FOLDER).join("../squad.json");
     let mut request = Request {
         context,
         samples: 3,
@@ -56,7 +60,7 @@ fn made(task: &str, name: &str, context: usize) -> String {
         words: WordList::V3_0_1,
         search: Search::Binary,
         haystack: &haystack,
-        files: &Files::default(),
+        files: &Files { squad: Some(Questions::squad(&squad).unwrap()), ..Files::default() },
         template: &template,
         pieces: &mut pieces_for(tokenizer, &haystack, &template).unwrap(),
     };
@@ -79,6 +83,24 @@ fn needle_samples_in_templates_are_nvidias() {
         let expected = std::fs::read_to_string(format!("{FOLDER}/{task}-{name}.jsonl")).unwrap();
         assert!(made == expected, "{task} in {name} differs from NVIDIA's file:\n{made}\n{expected}");
     }
+}
+
+#[test]
+fn other_samples_in_templates_are_nvidias() {
+    let hashes = std::fs::read_to_string(format!("{FOLDER}/hashes.json")).unwrap();
+    let hashes: BTreeMap<String, String> = serde_json::from_str(&hashes).unwrap();
+    let runs = [
+        ("vt", "vicuna-chat", 2048),
+        ("vt", "own-reserved", 2048),
+        ("cwe", "lwm-chat", 2048),
+        ("fwe", "own", 1024),
+        ("fwe", "vicuna-chat-reserved", 1024),
+        ("qa_1", "own", 4096),
+    ];
+    let found = runs.map(|(task, name, context)| {
+        (format!("{task}-{name}-{context}"), sha256_hex(made(task, name, context).as_bytes()))
+    });
+    assert_eq!(BTreeMap::from(found), hashes);
 }
 
 #[test]
