@@ -47,6 +47,7 @@ enum Data {
         shard_tokens: u64,
     },
     /// Measure how fast the batches of a run are prepared, per thread
+    #[command(after_help = "Example: wane data rate runs/pair-memory.toml --seconds 10 --data-threads 1")]
     Rate {
         /// The run, a TOML file
         config: PathBuf,

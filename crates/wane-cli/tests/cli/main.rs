@@ -90,6 +90,8 @@ fn configuration(vocab_size: usize) -> ModelConfig {
         num_key_value_heads: 2,
         head_dim: 8,
         max_position_embeddings: CONTEXT,
+        // <|end|> of the bundled tokenizer.
+        eos_token_ids: vec![0],
         tie_word_embeddings: true,
         ..ModelConfig::llama()
     }

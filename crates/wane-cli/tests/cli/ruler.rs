@@ -64,8 +64,8 @@ fn check_says_where_data_differ() {
         let more = ["--tokenizer", &model, "--context", context, "--seed", seed, "--out", out];
         works(&[&args[..], &more].concat());
     };
-    make(&a, "3", "512");
-    make(&b, "3", "512");
+    make(&a, "3", "1024");
+    make(&b, "3", "1024");
     let same = works(&["ruler", "check", &a, &b]);
     assert!(same.contains("niah_single_1: 3 samples, identical"), "{same}");
     assert!(same.contains("6 of 6 samples equal in 2 data sets"), "{same}");
