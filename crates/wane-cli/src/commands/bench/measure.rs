@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::machine::{Floor, Machine, significant};
+use crate::commands::shared::{out, outln};
 
 /// Seconds of each repeat, ascending.
 #[derive(Debug, Clone)]
@@ -96,9 +97,9 @@ impl Report {
     /// Writes to stdout.
     pub(super) fn print(&self, json: bool) {
         if json {
-            println!("{}", self.json());
+            outln!("{}", self.json());
         } else {
-            print!("{}", self.table());
+            out!("{}", self.table());
         }
     }
 
