@@ -13,7 +13,7 @@ wane=${WANE:-target/release/wane}
 set -- "$run"/records/full-*-input.jsonl.gz "$run"/records/random-*.jsonl.gz \
     "$run"/records/more-*.jsonl.gz "$run"/records/local2-*.jsonl.gz "$run"/records/full-*-prefix.jsonl.gz \
     "$run"/pair-attention.json "$run"/pair-memory.json
-for extra in runs/hits-2026-11-26/*.jsonl.gz runs/hits-2026-11-26/*.jsonl runs/hits-2026-11-26/memory*.json; do
+for extra in runs/hits-2026-11-26/*.jsonl.gz runs/hits-2026-11-26/*.jsonl runs/hits-2026-11-26/memory*.json*; do
     if [ -f "$extra" ]; then set -- "$@" "$extra"; fi
 done
 "$wane" report "$@" --out "$out"

@@ -141,7 +141,8 @@ impl Moba {
         let mut choice =
             Choice { candidates, forced: [self.forced.first, self.forced.local], scores: Vec::new() };
         for row in &last {
-            choice.scores.extend(Choice::new(candidates, choice.forced, row)?.scores);
+            let selected = counts[queries - 1] as usize;
+            choice.scores.extend(Choice::new(candidates, selected, choice.forced, row)?.scores);
         }
         probe.observe(Observation {
             sequence: step.sequence,
