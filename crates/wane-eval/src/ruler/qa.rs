@@ -1,7 +1,7 @@
 //! Questions about documents, as NVIDIA's `qa.py` makes them: the documents that belong to a question
 //! among others, shuffled.
 //!
-//! The questions are SQuAD v2.0's or HotpotQA's, from the user's files ; none are shipped.
+//! The questions are SQuAD v2.0's or HotpotQA's, from the user's files; none are shipped.
 //!
 //! Does not do: samples beyond the file's questions (the original retries for ever).
 

@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Kind::Quest => quest(args, dims)?,
         Kind::Moba => moba(args, dims)?,
     };
-    report.print(args.options.json);
+    report.print(args.options.json)?;
     Ok(())
 }
 

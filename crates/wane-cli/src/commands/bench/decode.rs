@@ -95,6 +95,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         touched as f64,
         format!("K/V and summaries read by a step: {}", megabytes(touched as f64)),
     );
-    report.print(args.options.json);
+    report.print(args.options.json)?;
     Ok(())
 }

@@ -95,12 +95,13 @@ impl Report {
     }
 
     /// Writes to stdout.
-    pub(super) fn print(&self, json: bool) {
+    pub(super) fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
             outln!("{}", self.json());
         } else {
             out!("{}", self.table());
         }
+        Ok(())
     }
 
     fn json(&self) -> Value {

@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if args.operators {
         operators::report(&mut report, decoder.config(), args.tokens, args.options.repeats.unwrap_or(5))?;
     }
-    report.print(args.options.json);
+    report.print(args.options.json)?;
     Ok(())
 }
 

@@ -48,6 +48,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         share,
         format!("{layers} scans are {:.2} % of the prefill", 100.0 * share),
     );
-    report.print(args.options.json);
+    report.print(args.options.json)?;
     Ok(())
 }

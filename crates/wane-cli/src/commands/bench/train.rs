@@ -77,6 +77,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let tokens_per_second = rows as f64 / timing.median();
     report.row("step", timing, Some(Floor::Flops(3.0 * ((blocks + head) * rows as f64 + attention))));
     report.figure("tokens_per_second", tokens_per_second, format!("{tokens_per_second:.0} tokens/s"));
-    report.print(args.options.json);
+    report.print(args.options.json)?;
     Ok(())
 }
