@@ -3,7 +3,7 @@
 //! FLOPs of a token, forward: 2 for each weight of a matrix product (the head included, the embedding's
 //! look-up not), plus `4 * heads * head_dim` for each key that a query sees, averaged over the row; forward
 //! and backward together are three times that. Recomputation is not counted: the utilization is that of the
-//! model. Memory is predicted in [`memory`].
+//! model. Memory is predicted in `memory.rs`.
 
 mod memory;
 
