@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The Hopper attention kernels on an H100 or H200: do they agree with the reference, and how fast are they?
-#   cargo xtask bundle                      # here; then on the GPU machine, carrying .gpu:
+#   runs/gpu-prepare.sh (or cargo xtask bundle)   # here; then on the GPU machine, carrying what it packed:
 #   OUT=/tmp/out bash runs/hopper-check.sh
 # Under 8 minutes. Small shapes first, each step under a time limit, so that a kernel that hangs or fails
 # costs one step. Full logs in $OUT; the table of ratios comes last. Exit status: 0 if every test passed.
@@ -8,6 +8,7 @@ set -u
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/out/hopper}
 mkdir -p "$out"
+[ -x .gpu/kernels-tests ] || runs/gpu-unpack.sh
 export WANE_TEST_DEVICE=cuda WANE_CACHE="$out/cache"
 status=0
 

@@ -3,7 +3,7 @@
 // wgmma with its descriptors. It replaces mma.cuh and hopper.cuh.
 //
 // Asynchronous work is adversarial: copies happen at random times after their start, products either
-// at once or as late as the wait allows, and threads run in random order. It stops at: a deadlock,
+// at once or as late as the wait allows, and threads run in random order, warps falling behind. It stops at: a deadlock,
 // a product or copy that reads shared memory nobody wrote or that was written by ordinary stores
 // without a proxy fence, a product without wgmma.fence, threads of a warpgroup that disagree, a kernel
 // that ends with unread stores. Registers that a pending product will write hold NaN.
@@ -89,7 +89,13 @@ struct Load {
   u32 rounds = random(4) == 0 ? random(200) : random(4);
 };
 
-struct Warp { u32 values[2][32]; int arrived = 0; u64 round = 0; };
+struct Warp {
+  u32 values[2][32];
+  int arrived = 0;
+  u64 round = 0;
+  // Rounds for which it stands still.
+  u32 frozen = 0;
+};
 
 struct Block;
 struct Fiber {
@@ -313,11 +319,23 @@ inline void launch(int blocks, int threads, u32 shared, int resident, std::funct
     bool progress = false;
     for (auto& b : alive) {
       gridDim = {(u32)blocks, 1, 1}, blockDim = {(u32)threads, 1, 1}, blockIdx = b->index;
+      // Now and then a warp or a warpgroup falls behind.
+      for (size_t warp = 0; warp < b->warps.size(); warp++) {
+        u32& frozen = b->warps[warp].frozen;
+        if (frozen > 0) {
+          frozen--;
+          progress = true;
+        } else if (random(200) == 0) {
+          frozen = random(100);
+          if (random(2))
+            for (size_t other = warp / 4 * 4; other < std::min(warp / 4 * 4 + 4, b->warps.size()); other++) b->warps[other].frozen = frozen;
+        }
+      }
       // Whole warps in random order, so that their collectives gather quickly.
       const int start = random(threads / 32) * 32;
       for (int i = 0; i < threads; i++) {
         Fiber& f = *b->fibers[(start + i) % threads];
-        if (f.finished || random(8) == 0) continue;
+        if (f.finished || b->warps[f.thread / 32].frozen > 0 || random(8) == 0) continue;
         current = &f, threadIdx = {(u32)f.thread, 0, 0};
         if (f.ready && !f.ready()) continue;
         f.ready = nullptr;

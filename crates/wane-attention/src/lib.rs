@@ -22,5 +22,5 @@ pub use cache::{CacheConfig, Chunk, Qkv, SequenceCache};
 pub use error::{Error, Result};
 pub use grammar::{Plan, SparseFrom};
 pub use methods::{METHODS, MethodEntry};
-pub use phases::Phase;
+pub use phases::{Pairs, Phase};
 pub use probe::{Choice, Observation, Probe, PromptQueries, SharedProbe, StepVectors, Unit};

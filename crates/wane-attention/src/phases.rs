@@ -75,6 +75,26 @@ pub trait PrefillPhase: fmt::Debug + Send + Sync {
     /// # Errors
     /// An operator failed.
     fn attend(&self, step: &PrefillStep<'_>) -> Result<Tensor>;
+
+    /// What one query head multiplies in one layer while a prompt of `len` tokens is read.
+    fn pairs(&self, layer: usize, len: usize) -> Pairs;
+}
+
+/// Products of vectors of one head over a whole prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pairs {
+    /// (query, key) pairs that are attended: a product with the key and one with the value.
+    pub attended: u64,
+    /// Products with summaries (or keys) that serve selection alone.
+    pub scored: u64,
+}
+
+impl Pairs {
+    /// Of dense causal attention.
+    pub fn causal(len: usize) -> Self {
+        let n = len as u64;
+        Self { attended: n * (n + 1) / 2, scored: 0 }
+    }
 }
 
 /// The end of the prompt in one layer.

@@ -50,8 +50,17 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// From scores [selectors, entries].
-    pub(crate) fn new(candidates: usize, forced: [usize; 2], scores: &Tensor) -> Result<Self> {
+    /// From scores [selectors, entries], of which every head selected `selected`. They are left out if that
+    /// is everything: a batch computes them as soon as one of its sequences needs them.
+    pub(crate) fn new(
+        candidates: usize,
+        selected: usize,
+        forced: [usize; 2],
+        scores: &Tensor,
+    ) -> Result<Self> {
+        if selected >= candidates {
+            return Ok(Self { candidates, forced, scores: Vec::new() });
+        }
         let width = scores.width().max(1);
         let rows = scores.to_f32_vec()?;
         let scores = rows.chunks(width).map(|row| row[..candidates.min(width)].to_vec()).collect();

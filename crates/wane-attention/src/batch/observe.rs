@@ -34,7 +34,8 @@ impl DecodeBatch {
                 let indices =
                     (0..heads).map(|head| vec![rows[from + head * count / heads].clone()]).collect();
                 let scores = reads.scores.slice(from, to)?;
-                let choice = Choice::new(longest.div_ceil(reads.block), forced, &scores)?;
+                let candidates = longest.div_ceil(reads.block);
+                let choice = Choice::new(candidates, rows[from].len(), forced, &scores)?;
                 (Unit::Block(reads.block), indices, choice)
             } else if let Some(block) = state.selector.as_ref().map(|selector| selector.block()) {
                 // All blocks fit the budget.

@@ -104,7 +104,7 @@ impl SequenceCache {
             position: prompt,
             unit: Unit::Position,
             indices: (0..self.config.heads).map(|head| vec![kept.rows[head / group].clone()]).collect(),
-            choice: Choice::new(prompt, [0, kept.newest], &kept.scores)?,
+            choice: Choice::new(prompt, kept.rows[0].len(), [0, kept.newest], &kept.scores)?,
         };
         locked(probe).observe(observation);
         Ok(())

@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::methods::{METHODS, MethodEntry};
-use crate::phases::Phases;
+use crate::phases::{Pairs, Phases};
 use crate::{Error, Phase, Result};
 
 pub use nearest::nearest;
@@ -125,6 +125,20 @@ impl Plan {
     /// A budget is unresolved and cannot be met.
     pub fn query_window(&self) -> Result<usize> {
         Ok(self.phases()?.evict.map_or(0, |evict| evict.query_window()))
+    }
+
+    /// What one query head multiplies in one layer while a prompt of `len` tokens is read, the end of the
+    /// prompt included.
+    ///
+    /// # Errors
+    /// A budget is unresolved and cannot be met.
+    pub fn prefill_pairs(&self, layer: usize, len: usize) -> Result<Pairs> {
+        let phases = self.phases()?;
+        let mut pairs = phases.prefill.map_or_else(|| Pairs::causal(len), |p| p.pairs(layer, len));
+        if let Some(evict) = phases.evict.filter(|e| e.evicts(layer, len)) {
+            pairs.scored += (evict.query_window().min(len) * len) as u64;
+        }
+        Ok(pairs)
     }
 
     /// From where on the decode method works.

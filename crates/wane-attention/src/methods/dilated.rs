@@ -13,7 +13,7 @@ use wane_kernels::ops::attention::{AttentionDims, Pattern, attention};
 use super::MethodEntry;
 use crate::cache::ring::RingRule;
 use crate::grammar::{Key, Kind, Settings};
-use crate::phases::{DecodePhase, Phases, PrefillPhase, PrefillStep};
+use crate::phases::{DecodePhase, Pairs, Phases, PrefillPhase, PrefillStep};
 use crate::{Phase, Result};
 
 pub(super) const ENTRY: MethodEntry = MethodEntry {
@@ -66,6 +66,17 @@ impl PrefillPhase for Dilated {
             _ => Pattern::Dilated { dilation, window, initial },
         };
         Ok(attention(step.q, step.k, step.v, AttentionDims { pattern, ..step.dims })?.output)
+    }
+
+    fn pairs(&self, _layer: usize, len: usize) -> Pairs {
+        let RingRule { initial, window, dilation } = self.rule;
+        let seen = |position: usize| {
+            let near = position.min(window) + 1;
+            let far = position + 1 - near;
+            let first = initial.min(far);
+            near + first + dilation.map_or(0, |d| far / d - first / d)
+        };
+        Pairs { attended: (0..len).map(|p| seen(p) as u64).sum(), scored: 0 }
     }
 }
 

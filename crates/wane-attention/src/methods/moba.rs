@@ -16,7 +16,7 @@ use wane_kernels::{Selection, Tensor};
 
 use super::{MethodEntry, budget_in_blocks, forced_blocks};
 use crate::grammar::{Key, Kind, Preset, Settings};
-use crate::phases::{Phases, PrefillPhase, PrefillStep};
+use crate::phases::{Pairs, Phases, PrefillPhase, PrefillStep};
 use crate::probe::{Probe, locked};
 use crate::selector::{
     BUDGET, COUNT_FORCED, DENSE_LAYERS, Draw, PRESETS, SEED, SELECTOR, SHARE_HELP, SHARES, Selector, Share,
@@ -97,6 +97,22 @@ impl PrefillPhase for Moba {
         }
         Ok(block_attention::prefill(step.q, step.k, step.v, &selection, self.block, dims)?)
     }
+
+    fn pairs(&self, layer: usize, len: usize) -> Pairs {
+        if layer < self.dense_layers || len.div_ceil(self.block) <= self.k {
+            return Pairs::causal(len);
+        }
+        let reads = if self.forced.counted { self.k } else { self.k + self.forced.first + self.forced.local };
+        let attended = |position: usize| {
+            let before = position / self.block;
+            before.min(reads - 1) * self.block + position % self.block + 1
+        };
+        let scored = match self.selector {
+            Selector::Own => (0..len).map(|p| (p / self.block + 1) as u64).sum(),
+            Selector::Random { .. } => 0,
+        };
+        Pairs { attended: (0..len).map(|p| attended(p) as u64).sum(), scored }
+    }
 }
 
 impl Moba {
@@ -125,7 +141,8 @@ impl Moba {
         let mut choice =
             Choice { candidates, forced: [self.forced.first, self.forced.local], scores: Vec::new() };
         for row in &last {
-            choice.scores.extend(Choice::new(candidates, choice.forced, row)?.scores);
+            let selected = counts[queries - 1] as usize;
+            choice.scores.extend(Choice::new(candidates, selected, choice.forced, row)?.scores);
         }
         probe.observe(Observation {
             sequence: step.sequence,

@@ -346,3 +346,23 @@ fn run_steps(plan: &str, config: &Arc<CacheConfig>, tokens: &Tokens, sequence: u
     seen.iter_mut().for_each(|o| o.sequence = 0);
     seen
 }
+
+#[test]
+fn pairs_of_a_prompt_are_those_that_are_read() {
+    let pairs = |text: &str, len: usize| {
+        let pairs = crate::Plan::parse(text).unwrap().prefill_pairs(0, len).unwrap();
+        [pairs.attended, pairs.scored]
+    };
+    assert_eq!(pairs("dense", 5), [15, 0]);
+    assert_eq!(pairs("quest:block=4,k=2", 5), [15, 0]);
+    // Blocks of 2, two read: own block up to the query, and one earlier; each block's mean is scored.
+    assert_eq!(pairs("moba:block=2,k=2", 6), [1 + 2 + 3 + 4 + 3 + 4, 1 + 1 + 2 + 2 + 3 + 3]);
+    assert_eq!(pairs("moba:block=2,k=2,selector=random,seed=0", 6), [17, 0]);
+    // Too short to be sparse.
+    assert_eq!(pairs("moba:block=4,k=2", 6), [21, 0]);
+    // Positions 1, 3, ... and the query's own: 1, 1+1, 1+1, 2+1, ... (own ones that are strided count once).
+    assert_eq!(pairs("dilated:d=2", 4), [1 + 1 + 2 + 2, 0]);
+    // The window's queries score every key once.
+    assert_eq!(pairs("snapkv:k=8,window=2", 20), [210, 40]);
+    assert_eq!(pairs("snapkv:k=8,window=2", 8), [36, 0]);
+}

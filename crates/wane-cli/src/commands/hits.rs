@@ -12,7 +12,7 @@ use wane_eval::runner::store::Existing;
 
 use super::eval::{load, names};
 use super::samples::SampleArgs;
-use super::shared::parse_plan;
+use super::shared::{out, outln, parse_plan};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -68,9 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     let (cells, _) = wane_eval::hits::record::cells(store.lines());
-    print!("{}", table::summary(&cells));
-    print!("{}", table::heads(&cells, args.top));
-    println!("lines: {}", store.path().display());
+    out!("{}", table::summary(&cells));
+    out!("{}", table::heads(&cells, args.top));
+    outln!("lines: {}", store.path().display());
     Ok(())
 }
 

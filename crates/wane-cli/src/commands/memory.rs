@@ -10,6 +10,7 @@ use wane_eval::memory::{measure, measure_text, table};
 
 use super::eval::{load, names};
 use super::samples::SampleArgs;
+use super::shared::{out, outln};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -66,10 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             }
         });
     }
-    print!("{}", table::text(&record));
+    out!("{}", table::text(&record));
     let path = args.out.join("memory.json");
     let json = serde_json::to_string(&record)? + "\n";
     std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("record: {}", path.display());
+    outln!("record: {}", path.display());
     Ok(())
 }

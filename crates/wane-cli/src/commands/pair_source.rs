@@ -121,7 +121,7 @@ mod tests {
             let sample = source.sample(&request(3, index, 1)).unwrap().unwrap();
             assert_eq!(source.sample(&request(3, index, 1)).unwrap().unwrap(), sample);
             assert_eq!(sample.ids[..prompt.len()], prompt);
-            assert_eq!(sample.answers, [prompt.len()..sample.ids.len()]);
+            assert_eq!(&sample.answers[..], std::slice::from_ref(&(prompt.len()..sample.ids.len())));
             assert_eq!(sample.ids.last(), Some(&0));
             let answer = &sample.ids[prompt.len()..sample.ids.len() - 1];
             let text = tokenizer.decode(answer, wane_model::SpecialTokens::Keep).unwrap();

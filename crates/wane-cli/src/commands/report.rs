@@ -12,14 +12,15 @@ use super::shared::{outln, scorer};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Example: wane report compare --out page")]
 pub(crate) struct Args {
-    /// Folders that `wane eval` or `wane compare` wrote, or files: records.jsonl, also .zst
+    /// Folders that `wane eval` or `wane compare` wrote, or files of records; also packed, .gz or .zst
     #[arg(required = true, num_args = 1.., value_name = "RECORDS")]
     records: Vec<PathBuf>,
-    /// Folder for index.html, its figures (.svg) and its tables (.md, .csv)
+    /// Folder for index.html, its figures (.svg, .png) and its tables (.md, .csv)
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Scorer: `task` (each task's own), comma_set, ...
-    #[arg(long, default_value = "task", value_parser = scorer)]
+    /// Scorer: `protocol` (the prompt form's: comma_set for input, the task's own for prefix), `task` (each
+    /// task's own), comma_set, ...
+    #[arg(long, default_value = "protocol", value_parser = report_scorer)]
     scorer: String,
 }
 
@@ -29,7 +30,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for note in &written.notes {
         eprintln!("note: {note}");
     }
+    outln!("{}", written.summary.trim_end());
     outln!("{} records, {} files", written.records, written.files.len());
     outln!("page: {}", written.page.display());
     Ok(())
+}
+
+/// Like [`scorer`], and `protocol`.
+fn report_scorer(text: &str) -> std::result::Result<String, String> {
+    if text == "protocol" { Ok(text.into()) } else { scorer(text) }
 }

@@ -66,7 +66,7 @@ fn a_folder_of_another_run_is_left_alone() {
     refused(&arguments(&a, &out, &["--samples", "2"]), &["holds 2 records", "--resume"]);
     for other in [["--seed", "7"], ["--prompt-form", "input"], ["--wordlist", "2.2.0"]] {
         let args = [&arguments(&a, &out, &["--resume"])[..], &other].concat();
-        refused(&args, &["belongs to another run", "--out"]);
+        refused(&args, &["records of another run", "--out"]);
     }
     assert_eq!(std::fs::read(folder.path().join("out/records.jsonl")).unwrap(), kept);
     // More samples and another model are the same run.
@@ -101,7 +101,7 @@ fn samples_from_files_give_what_generated_ones_give() {
     complete(Path::new(&read), 6, 2);
     refused(
         &on_data(&a, &read, &data, &["--resume", "--tasks", "niah_single_1"]),
-        &["belongs to another run"],
+        &["records of another run"],
     );
 
     // Predictions for NVIDIA's evaluate.py, scored here.

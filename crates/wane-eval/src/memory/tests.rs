@@ -159,7 +159,7 @@ fn traces_obey_the_recurrence_and_models_are_measured() {
     let error = measure_text(&subject, ("fox", "too short"), 200, 2).unwrap_err().to_string();
     assert!(error.contains("fewer than one window of 200"), "{error}");
     assert!(
-        measure(&subject, &Job { context: 9999, ..job }).unwrap_err().to_string().contains("at most 512")
+        measure(&subject, &Job { context: 9999, ..job }).unwrap_err().to_string().contains("at most 1536")
     );
 }
 
@@ -177,7 +177,7 @@ fn job(haystack: &Haystack) -> Job<'_> {
     Job {
         methods: Vec::new(),
         tasks: select(&["niah_multivalue"]).unwrap(),
-        context: 512,
+        context: 1536,
         samples: 2,
         seed: 42,
         words: WordList::V3_0_1,

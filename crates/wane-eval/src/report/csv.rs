@@ -8,7 +8,7 @@ use super::published;
 use super::study::Study;
 
 /// One line; fields are quoted where they must be.
-fn line(text: &mut String, fields: &[String]) {
+pub(super) fn line(text: &mut String, fields: &[String]) {
     let quote = |field: &String| {
         let must = field.contains([',', '"', '\n', '\r']);
         if must { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
@@ -134,8 +134,11 @@ pub(super) fn cost(loaded: &Loaded, studies: &[Study]) -> String {
         "read_bytes_per_token",
         "resident_bytes",
         "peak_bytes",
+        "prompt_flops",
+        "token_flops",
         "prompt_ms",
         "token_ms",
+        "examples_per_second",
         "device",
         "scorer",
         "haystack",
@@ -167,9 +170,14 @@ pub(super) fn cost(loaded: &Loaded, studies: &[Study]) -> String {
                         fields.extend(
                             [row.cost.read, row.cost.resident, row.cost.peak].map(|v| format!("{v:.0}")),
                         );
+                        let flops = row.cost.flops.as_ref();
+                        let flops =
+                            |i: usize| flops.map_or_else(|_| String::new(), |f| format!("{:.0}", f[i]));
+                        fields.extend([flops(0), flops(1)]);
                         fields.extend([
                             time(&row.cost.prefill),
                             time(&row.cost.decode),
+                            time(&row.cost.rate),
                             row.devices.join(" "),
                             row.scorers.join(" "),
                         ]);

@@ -1,5 +1,5 @@
-//! Record files, read line by line into what the report needs of each record. Names are interned,
-//! so a full protocol (some 200 000 records) stays far below 500 MB.
+//! Records of finished examples, read line by line into what the report needs of each. Names are interned and
+//! texts are skipped, so a full protocol (some 300 000 records) stays far below 500 MB.
 //!
 //! A half-written last line is left out and said, and so are records of a newer format that this
 //! program cannot read, and records without the wanted score. Of two records of the same example
@@ -7,15 +7,17 @@
 //!
 //! Does not do: repairing files; resuming a run does.
 
-use std::fs::File;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Deserialize;
 
+use super::input;
 use crate::ruler::prompt::PromptForm;
-use crate::runner::record::{Record, VERSION};
+use crate::runner::record::{Bytes, Flops, Seconds, VERSION};
 use crate::{Error, Result};
 
 /// What a setup says about one thing.
@@ -87,10 +89,14 @@ pub(super) struct Sample {
     pub(super) prefill: f64,
     /// Seconds per generated token.
     pub(super) decode: f64,
+    /// Seconds of the whole answer.
+    pub(super) answer: f64,
     /// Examples decoded together.
     pub(super) batch: usize,
     /// Tokens that could have been generated.
     pub(super) limit: usize,
+    /// Floating point operations of the prompt and of the first decode step, where the record has them.
+    pub(super) flops: Option<[f64; 2]>,
 }
 
 /// All samples and the names in them, each in the order of first occurrence.
@@ -125,6 +131,16 @@ impl<T: Clone + Eq + Hash> Names<T> {
     }
 }
 
+impl Names<String> {
+    /// Like [`Self::index`], without a copy of a known text.
+    fn text(&mut self, value: &str) -> usize {
+        match self.1.get(value) {
+            Some(index) => *index,
+            None => self.index(value.to_owned()),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Loader {
     samples: Vec<Sample>,
@@ -141,38 +157,81 @@ struct Loader {
     unscored: usize,
 }
 
-/// Reads files, or folders that hold `records.jsonl` or `records.jsonl.zst`.
+/// A record without its texts.
+#[derive(Deserialize)]
+struct Slim<'a> {
+    version: u32,
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(borrow)]
+    model_hash: Cow<'a, str>,
+    memory: bool,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    task: Cow<'a, str>,
+    seed: u64,
+    sample: usize,
+    context: usize,
+    #[serde(borrow)]
+    tokenizer: Cow<'a, str>,
+    #[serde(borrow)]
+    haystack: Cow<'a, str>,
+    #[serde(borrow)]
+    wordlist: Cow<'a, str>,
+    prompt_form: PromptForm,
+    #[serde(borrow, default)]
+    template: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    device: Cow<'a, str>,
+    #[serde(borrow)]
+    scores: BTreeMap<Cow<'a, str>, f64>,
+    new_tokens: usize,
+    max_new_tokens: usize,
+    seconds: Seconds,
+    bytes: Bytes,
+    #[serde(default)]
+    flops: Option<Flops>,
+}
+
+/// Reads files of records.
 ///
 /// # Errors
 /// See [`super::write`].
-pub(super) fn load(inputs: &[PathBuf], metric: &str) -> Result<Loaded> {
-    let (mut loader, mut files, mut notes) = (Loader::default(), Vec::new(), Vec::new());
-    for input in inputs {
-        let path = records_file(input)?;
-        if files.contains(&path) {
-            continue;
-        }
-        files.push(path);
-        let file = files.len() - 1;
-        read_lines(&files[file], |number, line, whole| match loader.line(line, file, metric) {
-            Ok(()) => Ok(()),
-            Err(_) if !whole => {
-                notes.push(format!(
-                    "{}: the last line (line {number}) is cut off and was left out",
-                    files[file].display()
-                ));
-                Ok(())
+pub(super) fn load(files: Vec<PathBuf>, metric: &str) -> Result<Loaded> {
+    let (mut loader, mut notes) = (Loader::default(), Vec::new());
+    for (file, path) in files.iter().enumerate() {
+        let mut last = 0;
+        let cut = input::lines(path, |number, line, whole| {
+            last = number;
+            match loader.line(line, file, metric) {
+                Ok(()) => Ok(()),
+                Err(_) if !whole => {
+                    notes.push(format!(
+                        "{}: the last line (line {number}) is cut off and was left out",
+                        path.display()
+                    ));
+                    Ok(())
+                }
+                Err(message) => Err(Error::Line { path: path.clone(), line: number, message }),
             }
-            Err(message) => Err(Error::Line { path: files[file].clone(), line: number, message }),
         })?;
+        if cut {
+            notes.push(format!(
+                "{}: the packed file ends too early, after line {last}: whatever came later is missing",
+                path.display()
+            ));
+        }
     }
-    if loader.samples.is_empty() {
+    if loader.samples.is_empty() && !files.is_empty() {
         let what = match (loader.newer, loader.unscored) {
             (0, 0) => "no records".to_owned(),
             (0, n) => format!("none of {n} records has a score `{metric}`: choose another --scorer"),
             (n, _) => format!("{n} records are of a newer version than {VERSION}: use a newer wane"),
         };
-        let names: Vec<String> = inputs.iter().map(|i| i.display().to_string()).collect();
+        let names: Vec<String> = files.iter().map(|i| i.display().to_string()).collect();
         return Err(Error::Invalid(format!("nothing to report, {what} in {}", names.join(", "))));
     }
     loader.describe(metric, &mut notes);
@@ -189,6 +248,20 @@ pub(super) fn load(inputs: &[PathBuf], metric: &str) -> Result<Loaded> {
     })
 }
 
+/// The scorer that `metric` means for a record: a score's name; `task` for the task's own (RULER's); and
+/// `protocol` for the one that belongs to the prompt form: the paper's comma scoring for `input`,
+/// RULER's for `prefix`.
+fn scorer<'r>(record: &'r Slim<'_>, metric: &str) -> Option<&'r str> {
+    let own = || record.scores.keys().find(|name| *name != "comma_set").or(record.scores.keys().next());
+    let named = |wanted: &str| record.scores.keys().find(|name| *name == wanted);
+    let found = match (metric, record.prompt_form) {
+        ("protocol", PromptForm::Input) => named("comma_set").or_else(own),
+        ("protocol" | "task", _) => own(),
+        (name, _) => named(name),
+    };
+    found.map(|name| &**name)
+}
+
 impl Loader {
     /// Takes one line; the message says what is wrong with it.
     fn line(&mut self, line: &[u8], file: usize, metric: &str) -> std::result::Result<(), String> {
@@ -196,7 +269,7 @@ impl Loader {
         struct Probe {
             version: u32,
         }
-        let record: Record = match serde_json::from_slice(line) {
+        let record: Slim<'_> = match serde_json::from_slice(line) {
             Ok(record) => record,
             Err(error) => {
                 let newer = serde_json::from_slice::<Probe>(line).is_ok_and(|probe| probe.version > VERSION);
@@ -204,40 +277,36 @@ impl Loader {
                 return if newer { Ok(()) } else { Err(format!("expected a record: {error}")) };
             }
         };
-        let scorer = match metric {
-            "task" => record.scores.keys().find(|name| *name != "comma_set").or(record.scores.keys().next()),
-            named => record.scores.keys().find(|name| *name == named),
-        };
-        let Some(scorer) = scorer.cloned() else {
+        let Some(scorer) = scorer(&record, metric).map(str::to_owned) else {
             self.unscored += 1;
             return Ok(());
         };
-        let score = record.score(&scorer);
+        let score = record.scores.get(scorer.as_str()).copied().unwrap_or(f64::NAN);
         if !(0.0..=1.0).contains(&score) {
             return Err(format!("expected a score between 0 and 1, not {score} ({scorer})"));
         }
         let setup = Setup {
             version: record.version,
             context: record.context,
-            tokenizer: record.tokenizer,
+            tokenizer: record.tokenizer.into_owned(),
             seed: record.seed,
-            haystack: record.haystack,
-            wordlist: record.wordlist,
+            haystack: record.haystack.into_owned(),
+            wordlist: record.wordlist.into_owned(),
             prompt_form: record.prompt_form,
-            template: record.template,
-            data: record.data,
+            template: record.template.map(Cow::into_owned),
+            data: record.data.map(Cow::into_owned),
         };
         let sample = Sample {
             setup: self.setups.index(setup),
             model: self.models.index(Model {
-                name: record.model,
-                hash: record.model_hash,
+                name: record.model.into_owned(),
+                hash: record.model_hash.into_owned(),
                 memory: record.memory,
             }),
-            method: self.methods.index(record.method),
-            task: self.tasks.index(record.task),
-            scorer: self.scorers.index(scorer),
-            device: self.devices.index(record.device),
+            method: self.methods.text(&record.method),
+            task: self.tasks.text(&record.task),
+            scorer: self.scorers.text(&scorer),
+            device: self.devices.text(&record.device),
             file,
             number: record.sample,
             score,
@@ -246,8 +315,10 @@ impl Loader {
             peak: record.bytes.peak as f64,
             prefill: record.seconds.prefill,
             decode: record.seconds.decode / record.new_tokens.max(1) as f64,
+            answer: record.seconds.decode,
             batch: record.seconds.batch,
             limit: record.max_new_tokens,
+            flops: record.flops.map(|f| [f.prefill, f.per_step]),
         };
         let key = [sample.setup, sample.model, sample.method, sample.task, sample.number];
         match self.seen.get(&key) {
@@ -291,7 +362,7 @@ impl Loader {
         for method in &self.methods.0 {
             if let Some(name) = super::method::Method::parse(method).unknown() {
                 notes.push(format!(
-                    "method `{name}` is unknown to this version: {method} is in the tables, not in the figure"
+                    "method `{name}` is unknown to this version: {method} is in the tables, not in the figures"
                 ));
             }
         }
@@ -315,44 +386,4 @@ impl Loader {
         let names: Vec<&str> = differ.map(|(name, _)| *name).collect();
         format!("different {}", names.join(", "))
     }
-}
-
-fn records_file(input: &Path) -> Result<PathBuf> {
-    if !input.is_dir() {
-        return Ok(input.to_owned());
-    }
-    let candidates = ["records.jsonl", "records.jsonl.zst"].map(|name| input.join(name));
-    candidates.into_iter().find(|path| path.exists()).ok_or_else(|| {
-        Error::Invalid(format!(
-            "{} holds no records.jsonl: name the folder that `wane eval --out` wrote",
-            input.display()
-        ))
-    })
-}
-
-/// Calls `each` with number, text and completeness of every line that is not blank.
-fn read_lines(path: &Path, mut each: impl FnMut(usize, &[u8], bool) -> Result<()>) -> Result<()> {
-    let failed = |e| Error::file("read", path, e);
-    let file = File::open(path).map_err(failed)?;
-    let source: Box<dyn Read> = if path.extension().is_some_and(|e| e == "zst") {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(BufReader::new(file))
-            .map_err(|e| Error::Invalid(format!("{} is no zstd file: {e}", path.display())))?;
-        Box::new(decoder)
-    } else {
-        Box::new(file)
-    };
-    let mut reader = BufReader::with_capacity(1 << 20, source);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(failed)? == 0 {
-            break;
-        }
-        let whole = line.last() == Some(&b'\n');
-        let text = line.trim_ascii();
-        if !text.is_empty() {
-            each(number, text, whole)?;
-        }
-    }
-    Ok(())
 }

@@ -72,6 +72,45 @@ impl Method {
         })
     }
 
+    /// Whether a selector is replaced by a uniform draw.
+    pub(super) fn is_random(&self) -> bool {
+        self.parts.iter().any(|p| p.value("selector").is_some_and(|s| s.starts_with("random")))
+    }
+
+    /// The group of a method in figures and tables: the paper's three methods with their own selectors,
+    /// random selectors, compositions, everything else.
+    pub(super) fn group(&self) -> String {
+        let [part] = self.parts.as_slice() else { return "Compositions".into() };
+        match part.name.as_str() {
+            _ if self.is_random() => "Random selectors".into(),
+            "dense" => "Dense".into(),
+            "quest" => "Quest".into(),
+            "moba" => "MoBA".into(),
+            "snapkv" => "SnapKV".into(),
+            _ => "Other methods".into(),
+        }
+    }
+
+    /// A label for a row under the group's name: `64:16, local=2`, `quest 64:4`.
+    pub(super) fn short_label(&self) -> String {
+        let named = !["Quest", "MoBA", "SnapKV"].contains(&self.group().as_str());
+        let part = |part: &Part| {
+            let sizes: Vec<&str> =
+                ["block", part.budget_key()].into_iter().filter_map(|key| part.value(key)).collect();
+            let own = |(key, value): &&(String, String)| {
+                let said = key == "seed" || part.is_size(key) || (key == "selector" && value == "random");
+                !said && !part.is_default(key, value)
+            };
+            let more = part.keys.iter().filter(own).map(|(key, value)| format!("{key}={value}"));
+            let mut texts = vec![sizes.join(":")];
+            texts.retain(|t| !t.is_empty());
+            texts.extend(more);
+            let text = texts.join(", ");
+            if named { format!("{} {text}", part.name).trim_end().to_owned() } else { text }
+        };
+        self.parts.iter().map(part).collect::<Vec<_>>().join(" + ")
+    }
+
     /// The share of a context that is kept or read; none for an unknown method.
     pub(super) fn budget(&self, context: usize) -> Option<f64> {
         let tokens = self.parts.iter().map(|p| p.tokens(context as f64)).collect::<Option<Vec<f64>>>()?;

@@ -1,29 +1,43 @@
 //! The report: one page, its figures and its tables, from records alone (no model is loaded).
 //!
-//! - `load`: record files into slim samples, malformed input named.
+//! - `input`, `gzip`: which files there are and their lines; `load`: samples, malformed input named.
 //! - `method`: what a method string says: budget, family, label.
 //! - `study`: accuracies, gains and costs of the samples that belong together.
-//! - `published`: the rows of arXiv 2605.28640 beside them.
-//! - `figure`, `svg`: accuracy against budget, small multiples.
+//! - `heads`, `training`: hit rates of heads, records of training runs.
+//! - `published`: the rows of arXiv 2605.28640 beside them; `statements`: which statements hold.
+//! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg`, `raster` and `png` write them.
 //! - `tables`, `sheet`: tables as HTML and Markdown; `csv`: one tidy file a table.
-//! - `findings`: what the gains say, in sentences made of numbers; `page`: `index.html`.
-//!
-//! Does not do: PNG; hit rates and gates, which records do not hold.
+//! - `page`: `index.html`; `terminal`: the same in a few lines.
 
+mod chart;
+mod crc32;
 mod csv;
+mod drawing;
 mod figure;
-mod findings;
+mod figures;
+mod gzip;
+mod heads;
+mod input;
 mod load;
 mod method;
 mod page;
+mod palette;
+mod png;
 mod published;
+mod raster;
 mod sheet;
+mod statements;
 mod study;
 mod svg;
 mod tables;
+mod terminal;
+mod training;
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
+use crate::memory::record::MemoryRecord;
 use crate::{Error, Result};
 use study::Study;
 
@@ -33,7 +47,8 @@ type OrReason<T> = std::result::Result<T, String>;
 /// What to write.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The scorer: a metric's name, or `task` for each task's own.
+    /// The scorer: a metric's name; `task` for each task's own; `protocol` for the one of the prompt form (the
+    /// paper's comma scoring for `input`, the task's own for `prefix`).
     pub metric: String,
 }
 
@@ -48,50 +63,136 @@ pub struct Written {
     pub records: usize,
     /// What a reader should know about the input: what was skipped or kept apart.
     pub notes: Vec<String>,
+    /// The gains in a few lines with bars, for a terminal.
+    pub summary: String,
 }
 
-/// Reads record files (or folders that hold `records.jsonl`) and writes the report into `folder`.
+/// Reads record files (or folders that hold `records.jsonl` and its like) and writes the report into `folder`.
 ///
 /// # Errors
 /// A file that cannot be read or written, a line that is no record, no records at all, a scorer that no record has.
 pub fn write(inputs: &[PathBuf], folder: &Path, options: &Options) -> Result<Written> {
-    let loaded = load::load(inputs, &options.metric)?;
-    let studies = study::build(&loaded);
-    let mut texts = vec![("index.html".to_owned(), page::html(&loaded, &studies, &options.metric))];
-    texts.extend(files(&loaded, &studies));
+    let contents = Contents::read(inputs, &options.metric)?;
     std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
     let mut files = Vec::new();
-    for (name, text) in texts {
+    for (name, bytes) in contents.files(&options.metric) {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|e| Error::file("write", &path, e))?;
+        std::fs::write(&path, bytes).map_err(|e| Error::file("write", &path, e))?;
         files.push(path);
     }
-    let page = folder.join("index.html");
-    Ok(Written { page, files, records: loaded.samples.len(), notes: loaded.notes })
+    Ok(Written {
+        page: folder.join("index.html"),
+        files,
+        records: contents.loaded.samples.len(),
+        summary: terminal::summary(&contents.studies),
+        notes: contents.notes,
+    })
 }
 
-/// Figures and tables beside the page: names and contents.
-fn files(loaded: &load::Loaded, studies: &[Study]) -> Vec<(String, String)> {
-    let mut files = Vec::new();
-    for (number, study) in studies.iter().enumerate() {
-        for figure in figure::figures(study) {
-            files.push((format!("{}.svg", figure.file_name(number)), figure.standalone()));
-        }
+/// The record of a memory.
+fn memory_record(path: &Path) -> Result<MemoryRecord> {
+    let record: MemoryRecord = serde_json::from_slice(&input::read(path)?).map_err(|e| Error::Line {
+        path: path.to_owned(),
+        line: e.line(),
+        message: format!("expected the record of a memory: {e}"),
+    })?;
+    if record.version > crate::memory::record::VERSION {
+        return Err(Error::Invalid(format!(
+            "{}: version {} is newer than {}: use a newer wane",
+            path.display(),
+            record.version,
+            crate::memory::record::VERSION
+        )));
     }
-    let mut markdown = String::from("# wane report\n");
-    for (number, study) in studies.iter().enumerate() {
-        markdown.push_str(&format!("\n## Records {}: {}\n", number + 1, study.setup.summary()));
-        for sheet in tables::all(loaded, study, number) {
+    Ok(record)
+}
+
+/// Everything that was read, as numbers.
+#[derive(Debug)]
+struct Contents {
+    loaded: load::Loaded,
+    studies: Vec<Study>,
+    heads: heads::Heads,
+    memories: Vec<(PathBuf, MemoryRecord)>,
+    /// Those without memory first.
+    runs: Vec<training::Run>,
+    /// All of the parts' notes.
+    notes: Vec<String>,
+}
+
+impl Contents {
+    fn read(inputs: &[PathBuf], metric: &str) -> Result<Self> {
+        let (mut samples, mut hits, mut memories, mut runs) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for path in input::files(inputs)? {
+            match input::kind(&path)? {
+                input::Kind::Samples => samples.push(path),
+                input::Kind::Hits => hits.push(path),
+                input::Kind::Memory => memories.push((path.clone(), memory_record(&path)?)),
+                input::Kind::Training => runs.push(training::Run::read(&input::read(&path)?, &path)?),
+            }
+        }
+        runs.sort_by_key(training::Run::has_memory);
+        let loaded = load::load(samples, metric)?;
+        let heads = heads::load(&hits)?;
+        let studies = study::build(&loaded);
+        let notes = loaded.notes.iter().chain(&heads.notes).cloned().collect();
+        Ok(Self { loaded, studies, heads, memories, runs, notes })
+    }
+
+    /// Every file of the report: names and contents.
+    fn files(&self, metric: &str) -> Vec<(String, Vec<u8>)> {
+        let page = page::html(self, metric);
+        let mut files = vec![("index.html".to_owned(), page.into_bytes())];
+        let figures = figures::all(self);
+        let pictures: Vec<Vec<u8>> = figures.par_iter().map(figure::Figure::png).collect();
+        for (figure, png) in figures.iter().zip(pictures) {
+            files.push((format!("{}.svg", figure.name), figure.svg().into_bytes()));
+            files.push((format!("{}.png", figure.name), png));
+        }
+        let mut texts = vec![("tables.md", self.markdown())];
+        texts.push(("accuracy.csv", csv::accuracy(&self.studies)));
+        texts.push(("gains.csv", csv::gains(&self.studies)));
+        texts.push(("cost.csv", csv::cost(&self.loaded, &self.studies)));
+        texts.push(("published.csv", csv::published()));
+        if !self.heads.kinds.is_empty() {
+            texts.push(("hits.csv", heads::csv(&self.heads)));
+        }
+        files.extend(texts.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())));
+        files
+    }
+
+    /// All tables as Markdown.
+    fn markdown(&self) -> String {
+        let mut markdown = String::from("# wane report\n");
+        for (number, study) in self.studies.iter().enumerate() {
+            markdown.push_str(&format!("\n## Records {}: {}\n", number + 1, study.setup.summary()));
+            for m in 1..study.models.len() {
+                if let Some(sheet) = tables::statements(study, m, number) {
+                    markdown.push('\n');
+                    markdown.push_str(&sheet.markdown());
+                }
+            }
+            for sheet in tables::all(&self.loaded, study, number) {
+                markdown.push('\n');
+                markdown.push_str(&sheet.markdown());
+            }
+        }
+        for (number, kind) in self.heads.kinds.iter().enumerate() {
+            markdown.push_str("\n## Hit rates\n\n");
+            markdown.push_str(&heads::statements(kind, number).markdown());
             markdown.push('\n');
-            markdown.push_str(&sheet.markdown());
+            markdown.push_str(&kind.sheet(number).markdown());
         }
+        if !self.runs.is_empty() {
+            markdown.push_str("\n## Training\n");
+            for sheet in training::sheets(&self.runs) {
+                markdown.push('\n');
+                markdown.push_str(&sheet.markdown());
+            }
+        }
+        markdown
     }
-    files.push(("tables.md".to_owned(), markdown));
-    files.push(("accuracy.csv".to_owned(), csv::accuracy(studies)));
-    files.push(("gains.csv".to_owned(), csv::gains(studies)));
-    files.push(("cost.csv".to_owned(), csv::cost(loaded, studies)));
-    files.push(("published.csv".to_owned(), csv::published()));
-    files
 }
 
 #[cfg(test)]

@@ -1,57 +1,28 @@
 //! `index.html`: one file without scripts, fonts or links to the network. A section for each setup:
-//! what the gains say, figures, tables, sources.
+//! which statements hold, figures, tables, sources.
 
 use std::fmt::Write as _;
 
-use super::figure::{Figure, figures};
-use super::load::Loaded;
+use super::figures::{self, accuracy, gains, hits, learning, random};
+use super::load::{Loaded, short_hash};
+use super::palette::style;
 use super::study::Study;
-use super::svg::{STYLE, escape};
-use super::{findings, published, tables};
+use super::svg::escape;
+use super::{Contents, heads, published, tables, training};
 
 /// The page.
-pub(super) fn html(loaded: &Loaded, studies: &[Study], metric: &str) -> String {
+pub(super) fn html(contents: &Contents, metric: &str) -> String {
+    let Contents { loaded, studies, notes, .. } = contents;
     let mut text = String::from(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>wane report</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n",
     );
+    text.push_str(&style(":root"));
     text.push_str(include_str!("page.css"));
-    text.push_str(STYLE);
-    text.push_str("</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the results</a>\n<header>\n<h1>Sparse attention budgets: accuracy, gains and costs</h1>\n");
-    let names = |names: Vec<&str>| escape(&names.join(", "));
-    let _ = writeln!(
-        text,
-        "<p class=\"lead\">{} records: {} ({}), {}, {}. Scorer: {}.</p>",
-        loaded.samples.len(),
-        count(loaded.models.len(), "model"),
-        names(loaded.models.iter().map(|m| m.name.as_str()).collect()),
-        count(loaded.methods.len(), "method"),
-        count(loaded.tasks.len(), "task"),
-        if metric == "task" {
-            format!("each task's own ({})", names(loaded.scorers.iter().map(String::as_str).collect()))
-        } else {
-            escape(metric)
-        },
-    );
-    let contents = |(i, study): (usize, &Study)| {
-        let heading = if studies.len() > 1 {
-            format!("Records {}, context {}: ", i + 1, study.setup.context)
-        } else {
-            String::new()
-        };
-        let mut parts = vec![("figures", "figures"), ("tables", "accuracy")];
-        if study.models.len() > 1 {
-            parts.insert(0, ("findings", "what the gains say"));
-            parts.push(("published", "gains beside the published ones"));
-        }
-        parts.extend([("costs", "costs"), ("sources-of", "sources")]);
-        let links: Vec<String> =
-            parts.iter().map(|(id, name)| format!("<a href=\"#{id}-{i}\">{name}</a>")).collect();
-        format!("<li>{heading}{}</li>", links.join(" · "))
-    };
-    let list: String = studies.iter().enumerate().map(contents).collect();
-    let _ = writeln!(text, "<nav aria-label=\"contents\"><ul>{list}</ul></nav>");
-    if !loaded.notes.is_empty() {
-        let notes: String = loaded.notes.iter().map(|n| format!("<li>{}</li>", escape(n))).collect();
+    text.push_str("</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the results</a>\n<header>\n<h1>Sparse KV budgets: accuracy, gains and costs</h1>\n");
+    lead(&mut text, contents, metric);
+    navigation(&mut text, contents);
+    if !notes.is_empty() {
+        let notes: String = notes.iter().map(|n| format!("<li>{}</li>", escape(n))).collect();
         let _ = writeln!(
             text,
             "<section class=\"remarks\" aria-labelledby=\"remarks\"><h2 id=\"remarks\">About the records</h2><ul>{notes}</ul></section>"
@@ -59,27 +30,176 @@ pub(super) fn html(loaded: &Loaded, studies: &[Study], metric: &str) -> String {
     }
     text.push_str("</header>\n<main id=\"main\">\n");
     for (i, study) in studies.iter().enumerate() {
-        section(&mut text, loaded, study, i, studies.len());
+        section(&mut text, loaded, study, [i, studies.len()]);
     }
+    hit_rates(&mut text, contents);
+    memories(&mut text, contents);
+    training_runs(&mut text, contents);
     let _ = writeln!(
         text,
-        "</main>\n<footer>\n<p>Written by <code>wane report</code> {} from records alone. Published rows: {} (the project's copy; the text of its section 3.2 names MK2 and MK3 where its Table 4 shows that the numbers are those of MK1 and MK2). They are of other models than those measured here.</p>\n<p>The same figures and tables as files: <code>accuracy-*.svg</code>, <code>tables.md</code>, <code>accuracy.csv</code>, <code>gains.csv</code>, <code>cost.csv</code>, <code>published.csv</code>.</p>\n</footer>\n</body>\n</html>",
+        "</main>\n<footer>\n<p>Written by <code>wane report</code> {} from records alone. Published rows: {} (the project's copy; the text of its section 3.2 names MK2 and MK3 where its Table 4 shows that the numbers are those of MK1 and MK2). They are of other models than those measured here.</p>\n<p>The same figures and tables as files beside this page: <code>*.svg</code>, <code>*.png</code>, <code>tables.md</code>, <code>*.csv</code>.</p>\n</footer>\n</body>\n</html>",
         env!("CARGO_PKG_VERSION"),
         escape(&published::source()),
     );
     text
 }
 
+fn lead(text: &mut String, contents: &Contents, metric: &str) {
+    let loaded = &contents.loaded;
+    let names = |names: Vec<&str>| escape(&names.join(", "));
+    let scorers = names(loaded.scorers.iter().map(String::as_str).collect());
+    let mut parts = Vec::new();
+    if !loaded.samples.is_empty() {
+        parts.push(format!(
+            "{} records: {} ({}), {}, {}. Scorer: {}.",
+            loaded.samples.len(),
+            count(loaded.models.len(), "model"),
+            names(loaded.models.iter().map(|m| m.name.as_str()).collect()),
+            count(loaded.methods.len(), "method"),
+            count(loaded.tasks.len(), "task"),
+            match metric {
+                "task" => format!("each task's own ({scorers})"),
+                "protocol" => format!("that of the prompt form ({scorers})"),
+                other => escape(other),
+            },
+        ));
+    }
+    if !contents.runs.is_empty() {
+        let runs = names(contents.runs.iter().map(training::Run::name).collect());
+        parts.push(format!("{}: {runs}.", count(contents.runs.len(), "training run")));
+    }
+    let _ = writeln!(text, "<p class=\"lead\">{}</p>", parts.join(" "));
+}
+
+fn navigation(text: &mut String, contents: &Contents) {
+    let studies = &contents.studies;
+    let line = |(i, study): (usize, &Study)| {
+        let heading = if studies.len() > 1 {
+            format!("<strong>Records {}</strong> ({}): ", i + 1, escape(&different(study)))
+        } else {
+            String::new()
+        };
+        let mut parts = vec![("figures", "accuracy against budget"), ("tables", "tables")];
+        if study.models.len() > 1 {
+            parts.insert(0, ("statements", "which statements hold"));
+            parts.push(("published", "gains beside the published ones"));
+        }
+        parts.extend([("costs", "costs"), ("sources-of", "sources")]);
+        let links: Vec<String> =
+            parts.iter().map(|(id, name)| format!("<a href=\"#{id}-{i}\">{name}</a>")).collect();
+        format!("<li>{heading}{}</li>", links.join(" · "))
+    };
+    let mut list: String = studies.iter().enumerate().map(line).collect();
+    let parts = [
+        (!contents.heads.kinds.is_empty(), "hit-rates", "hit rates of heads"),
+        (!contents.memories.is_empty(), "memories", "the memory itself"),
+        (!contents.runs.is_empty(), "training", "training"),
+    ];
+    let links: Vec<String> = parts
+        .iter()
+        .filter(|(there, ..)| *there)
+        .map(|(_, id, name)| format!("<a href=\"#{id}\">{name}</a>"))
+        .collect();
+    if !links.is_empty() {
+        list.push_str(&format!("<li>{}</li>", links.join(" · ")));
+    }
+    let _ = writeln!(text, "<nav aria-label=\"contents\"><ul>{list}</ul></nav>");
+}
+
+/// Hit rates: statements, the figures of each family's largest budget, others folded away, the table.
+fn hit_rates(text: &mut String, contents: &Contents) {
+    let heads = &contents.heads;
+    if heads.kinds.is_empty() {
+        return;
+    }
+    text.push_str("<section aria-labelledby=\"hit-rates\">\n<h2 id=\"hit-rates\">Hit rates of heads</h2>\n");
+    let figures = hits::figures(heads);
+    for (number, kind) in heads.kinds.iter().enumerate() {
+        if kind.models.len() > 1 {
+            text.push_str(&heads::statements(kind, number).html());
+        }
+        let (mut seen, mut folded) = (Vec::new(), Vec::new());
+        for of_method in figures.iter().filter(|f| f.kind == number) {
+            if seen.contains(&&of_method.group) {
+                folded.push(&of_method.figure);
+            } else {
+                seen.push(&of_method.group);
+                text.push_str(&of_method.figure.html());
+            }
+        }
+        if !folded.is_empty() {
+            let _ = writeln!(
+                text,
+                "<details><summary>Other settings: {}</summary>",
+                count(folded.len(), "figure")
+            );
+            folded.iter().for_each(|f| text.push_str(&f.html()));
+            text.push_str("</details>\n");
+        }
+        text.push_str(&kind.sheet(number).html());
+    }
+    text.push_str("</section>\n");
+}
+
+fn memories(text: &mut String, contents: &Contents) {
+    if contents.memories.is_empty() {
+        return;
+    }
+    text.push_str("<section aria-labelledby=\"memories\">\n<h2 id=\"memories\">The memory itself</h2>\n");
+    for (i, (path, record)) in contents.memories.iter().enumerate() {
+        for figure in figures::of_memory(contents, i) {
+            text.push_str(&figure.html());
+        }
+        let item = |m: &crate::memory::record::ModelMemory| {
+            format!(
+                "<li>{}, weights {}: {} sequences, {} tokens, {} needles ({}), {} left out; {}; {}</li>",
+                escape(&m.model),
+                escape(&short_hash(&m.model_hash)),
+                m.sequences,
+                m.tokens,
+                m.needles,
+                escape(&m.needles_are),
+                m.unaligned,
+                escape(&m.source),
+                escape(&m.device)
+            )
+        };
+        let items: String = record.models.iter().map(item).collect();
+        let _ = writeln!(
+            text,
+            "<p class=\"soft\">From {}:</p>\n<ul class=\"soft\">{items}</ul>",
+            escape(&path.display().to_string())
+        );
+    }
+    text.push_str("</section>\n");
+}
+
+fn training_runs(text: &mut String, contents: &Contents) {
+    if contents.runs.is_empty() {
+        return;
+    }
+    text.push_str("<section aria-labelledby=\"training\">\n<h2 id=\"training\">Training</h2>\n");
+    for figure in learning::figures(&contents.runs) {
+        text.push_str(&figure.html());
+    }
+    for sheet in training::sheets(&contents.runs) {
+        text.push_str(&sheet.html());
+    }
+    text.push_str("</section>\n");
+}
+
+/// What a reader tells studies apart by.
+fn different(study: &Study) -> String {
+    format!("prompt form {}, context {}", study.setup.prompt_form.name(), study.setup.context)
+}
+
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-fn section(text: &mut String, loaded: &Loaded, study: &Study, number: usize, of: usize) {
-    let title = if of > 1 {
-        format!("Records {}: context {}", number + 1, study.setup.context)
-    } else {
-        "Results".to_owned()
-    };
+fn section(text: &mut String, loaded: &Loaded, study: &Study, [number, of]: [usize; 2]) {
+    let title =
+        if of > 1 { format!("Records {}: {}", number + 1, different(study)) } else { "Results".to_owned() };
     let _ = writeln!(
         text,
         "<section aria-labelledby=\"study-{number}\">\n<h2 id=\"study-{number}\">{title}</h2>\n<p>{}; {} at most in a cell.</p>",
@@ -87,71 +207,71 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, number: usize, of:
         count(study.samples, "sample")
     );
     if study.models.len() > 1 {
-        let _ = writeln!(text, "<h3 id=\"findings-{number}\">What the gains say</h3>");
+        let _ = writeln!(text, "<h3 id=\"statements-{number}\">Which statements hold</h3>");
     }
     for m in 1..study.models.len() {
-        gains(text, study, m);
-    }
-    let _ = writeln!(text, "<h3 id=\"figures-{number}\">Accuracy against budget</h3>");
-    let figures = figures(study);
-    if figures.is_empty() {
-        text.push_str("<p>No figure: the records hold no sparse method with a known budget.</p>\n");
-    }
-    for (i, figure) in figures.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "<figure>\n<figcaption><strong>{}</strong>{}</figcaption>\n<div class=\"panels\">",
-            escape(&figure.family),
-            legend(&figure.models)
-        );
-        for panel in figure.panels(&format!("f{number}-{i}")) {
-            text.push_str(&panel);
-            text.push('\n');
+        match tables::statements(study, m, number) {
+            Some(sheet) => text.push_str(&sheet.html()),
+            None => {
+                let _ = writeln!(
+                    text,
+                    "<p>{}: nothing yet, no method has records of every task for both models.</p>",
+                    escape(&study.gain_name(m))
+                );
+            }
         }
-        text.push_str("</div>\n</figure>\n");
     }
-    if !figures.is_empty() {
-        text.push_str("<p class=\"soft\">Accuracy in percent; the budget is the share of the context that is read or kept, on a logarithmic axis; bars are 95 % intervals (Wilson). Dense attention is the right end of every panel.</p>\n");
+    if let Some(figure) = gains::figure(study, number) {
+        text.push_str(&figure.html());
     }
+    curves(text, study, number);
+    if let Some(figure) = random::figure(study, number) {
+        let _ = writeln!(text, "<h3 id=\"random-of-{number}\">Random selectors</h3>");
+        text.push_str(&figure.html());
+    }
+    let mut last = "";
     for sheet in tables::all(loaded, study, number) {
         let (id, heading) = match sheet.id.split('-').next() {
-            Some("accuracy") => ("tables", "Accuracy"),
+            Some("accuracy") => ("tables", "Accuracy, with the published rows"),
             Some("gains") => ("published", "Gains beside the published ones"),
             Some("cost") => ("costs", "Costs"),
             _ => ("sources-of", "Sources"),
         };
-        let _ = writeln!(text, "<h3 id=\"{id}-{number}\">{heading}</h3>");
+        if id != last {
+            let _ = writeln!(text, "<h3 id=\"{id}-{number}\">{heading}</h3>");
+            last = id;
+        }
         text.push_str(&sheet.html());
     }
     text.push_str("</section>\n");
 }
 
-/// What model `m` gains, in sentences.
-fn gains(text: &mut String, study: &Study, m: usize) {
-    let findings = findings::of_model(study, m);
-    let name = escape(&study.gain_name(m));
-    if findings.is_empty() {
-        let _ = writeln!(
-            text,
-            "<p>{name}: nothing yet, no sparse method has records of every task for both models.</p>"
-        );
+/// Accuracy against budget: the paper's families, others folded away.
+fn curves(text: &mut String, study: &Study, number: usize) {
+    let _ = writeln!(text, "<h3 id=\"figures-{number}\">Accuracy against budget</h3>");
+    let families = accuracy::families(study, number);
+    if families.is_empty() {
+        text.push_str("<p>No figure: the records hold no sparse method with a known budget.</p>\n");
         return;
     }
-    let item = |f: &findings::Finding| {
-        format!("<li><strong>{}</strong>: {}</li>", escape(&f.family), escape(&f.text))
-    };
-    let items: String = findings.iter().map(item).collect();
-    let _ = writeln!(
-        text,
-        "<p>{name}, mean of the tasks, in points, with 95 % intervals, from the largest budget to the smallest; then the published gains of memory over attention at the same settings.</p>\n<ul>{items}</ul>"
-    );
-}
-
-fn legend(models: &[String]) -> String {
-    let entry = |(series, model): (usize, &String)| {
-        format!("<span class=\"key\">{}{}</span>", Figure::swatch(series), escape(model))
-    };
-    models.iter().enumerate().map(entry).collect()
+    text.push_str("<p class=\"soft\">Accuracy in percent; the budget is the share of the context that is read or kept, on a logarithmic axis; bars are 95 % intervals (Wilson). Dense attention is the right end of every panel.</p>\n");
+    let (shown, folded): (Vec<_>, Vec<_>) = families.into_iter().partition(|f| f.of_paper);
+    let none = shown.is_empty();
+    for family in &shown {
+        text.push_str(&family.figure.html());
+    }
+    if !folded.is_empty() {
+        let open = if none { " open" } else { "" };
+        let _ = writeln!(
+            text,
+            "<details{open}><summary>Other settings: {}</summary>",
+            count(folded.len(), "figure")
+        );
+        for family in &folded {
+            text.push_str(&family.figure.html());
+        }
+        text.push_str("</details>\n");
+    }
 }
 
 /// With a capital letter.

@@ -63,8 +63,17 @@ pub(super) struct Row {
     pub(super) cells: Vec<Cell>,
     /// The id of this row, for links to it.
     pub(super) id: Option<String>,
-    /// The id of the row that says where this one comes from.
-    pub(super) source: Option<String>,
+    /// The row that says where this one comes from.
+    pub(super) source: Option<Source>,
+}
+
+/// A link to where a row comes from.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The id of a row of sources.
+    pub(super) id: String,
+    /// What it says, in short.
+    pub(super) hover: String,
 }
 
 /// A cell.
@@ -112,7 +121,9 @@ impl Sheet {
     /// As an HTML table that scrolls sideways within its region.
     pub(super) fn html(&self) -> String {
         let (notes, id, span) = (self.notes(), &self.id, self.columns.len());
-        let class = if self.layout == Layout::Words { " class=\"words\"" } else { "" };
+        let kind = id.split('-').next().unwrap_or_default();
+        let class =
+            if self.layout == Layout::Words { format!(" class=\"words {kind}\"") } else { String::new() };
         let mut text = format!(
             "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"{id}-c\">\n<table{class}>\n<caption id=\"{id}-c\"><span>{}</span></caption>\n<thead><tr>",
             escape(&self.caption)
@@ -202,10 +213,20 @@ impl Row {
         };
         let id = self.id.as_ref().map_or_else(String::new, |id| format!(" id=\"{id}\""));
         // Method strings may break after commas.
-        let mut label = escape(&self.label).replace(",", ",<wbr>").replace('+', "+<wbr>");
+        let breaks = |text: String| text.replace(',', ",<wbr>").replace('+', "+<wbr>");
+        let words: Vec<String> = escape(&self.label)
+            .split(' ')
+            .map(|word| match word.split_once(',') {
+                Some((_, rest)) if !rest.is_empty() => breaks(word.to_owned()),
+                _ => word.to_owned(),
+            })
+            .collect();
+        let mut label = words.join(" ");
         if let Some(source) = &self.source {
             label = format!(
-                "{label} <a class=\"source\" href=\"#{source}\" aria-label=\"where {} comes from\">source</a>",
+                "{label} <a class=\"source\" href=\"#{}\" title=\"{}\" aria-label=\"where {} comes from\">source</a>",
+                source.id,
+                escape(&source.hover),
                 escape(&self.label)
             );
         }

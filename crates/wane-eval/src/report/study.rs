@@ -20,6 +20,10 @@ use crate::statistics::{Interval, paired_bootstrap, population_deviation, wilson
 /// Draws of the bootstrap.
 pub(super) const RESAMPLES: usize = 2000;
 
+/// The groups of methods, in the order of figures and tables.
+const GROUPS: [&str; 7] =
+    ["Dense", "Quest", "MoBA", "SnapKV", "Random selectors", "Compositions", "Other methods"];
+
 /// Everything that was measured in one setup.
 #[derive(Debug)]
 pub(super) struct Study {
@@ -82,7 +86,8 @@ pub(super) struct Accuracy {
     pub(super) spread: Option<f64>,
 }
 
-/// What a row costs: means over its records.
+/// What a row costs: bytes and operations are means over its records, times medians (the first
+/// prompts of a run wait for compilers and caches).
 #[derive(Debug, Clone)]
 pub(super) struct Cost {
     /// Bytes of K, V and summaries read for a token, in the first decode step.
@@ -95,6 +100,10 @@ pub(super) struct Cost {
     pub(super) prefill: OrReason<f64>,
     /// Milliseconds for a generated token.
     pub(super) decode: OrReason<f64>,
+    /// Examples per second: one over the medians of prompt and answer together.
+    pub(super) rate: OrReason<f64>,
+    /// Floating point operations of the prompt and of the first decode step.
+    pub(super) flops: OrReason<[f64; 2]>,
 }
 
 /// Differences to the first model under the same method.
@@ -102,6 +111,8 @@ pub(super) struct Cost {
 pub(super) struct Gain {
     pub(super) cells: Vec<OrReason<Difference>>,
     pub(super) mean: OrReason<Difference>,
+    /// By task: the differences of the samples that both models have, by number.
+    pairs: Vec<BTreeMap<usize, f64>>,
 }
 
 /// A mean difference.
@@ -168,8 +179,8 @@ fn named(loaded: &Loaded, index: usize) -> NamedModel {
     NamedModel { label, model }
 }
 
-/// Methods with seeds merged, and which arm a method belongs to. Dense comes first, then families
-/// in the order of the records, large budgets before small ones.
+/// Methods with seeds merged, and which arm a method belongs to. Dense comes first, then groups, in them
+/// families in the order of the records, large budgets before small ones.
 fn arms(loaded: &Loaded, methods: &[usize], context: usize) -> (Vec<Arm>, Vec<usize>) {
     let mut arms: Vec<Arm> = Vec::new();
     for index in methods {
@@ -190,7 +201,10 @@ fn arms(loaded: &Loaded, methods: &[usize], context: usize) -> (Vec<Arm>, Vec<us
             families.push(arm.family.clone());
         }
     }
-    let place = |arm: &Arm| families.iter().position(|f| *f == arm.family);
+    let place = |arm: &Arm| {
+        let group = GROUPS.iter().position(|g| *g == arm.method.group());
+        (group, families.iter().position(|f| *f == arm.family))
+    };
     arms.sort_by(|a, b| {
         let key = |arm: &Arm| (!arm.method.is_dense(), place(arm));
         key(a).cmp(&key(b)).then(b.budget.unwrap_or(0.0).total_cmp(&a.budget.unwrap_or(0.0)))
@@ -219,18 +233,7 @@ fn row(loaded: &Loaded, cells: &Cells<'_>, [model, arm]: [usize; 2], tasks: &[us
         indices.into_iter().map(|i| names[i].clone()).collect::<Vec<_>>()
     };
     let devices = names(distinct(|s| s.device), &loaded.devices);
-    let mean = |value: fn(&Sample) -> f64| all.iter().map(|s| value(s)).sum::<f64>() / all.len() as f64;
-    let timed = |value: f64| match devices.as_slice() {
-        [_] => Ok(1e3 * value),
-        several => Err(format!("the records ran on {}", several.join(" and "))),
-    };
-    let cost = Cost {
-        read: mean(|s| s.read),
-        resident: mean(|s| s.resident),
-        peak: mean(|s| s.peak),
-        prefill: timed(mean(|s| s.prefill)),
-        decode: timed(mean(|s| s.decode)),
-    };
+    let cost = cost(&all, &devices);
     Ok(Row {
         cells: parts
             .iter()
@@ -248,6 +251,37 @@ fn row(loaded: &Loaded, cells: &Cells<'_>, [model, arm]: [usize; 2], tasks: &[us
         batches: distinct(|s| s.batch),
         limits: distinct(|s| s.limit),
     })
+}
+
+fn cost(all: &[&Sample], devices: &[String]) -> Cost {
+    let mean = |value: fn(&Sample) -> f64| all.iter().map(|s| value(s)).sum::<f64>() / all.len() as f64;
+    let median = |value: fn(&Sample) -> f64| {
+        let mut values: Vec<f64> = all.iter().map(|s| value(s)).collect();
+        values.sort_by(f64::total_cmp);
+        let n = values.len();
+        (values[(n - 1) / 2] + values[n / 2]) / 2.0
+    };
+    let timed = |value: f64| match devices {
+        [_] if value > 0.0 => Ok(value),
+        [_] => Err("the records hold no times".to_owned()),
+        several => Err(format!("the records ran on {}", several.join(" and "))),
+    };
+    let flops: Vec<[f64; 2]> = all.iter().filter_map(|s| s.flops).collect();
+    let of_flops = |i: usize| flops.iter().map(|f| f[i]).sum::<f64>() / flops.len() as f64;
+    let (prefill, answer) = (median(|s| s.prefill), median(|s| s.answer));
+    Cost {
+        read: mean(|s| s.read),
+        resident: mean(|s| s.resident),
+        peak: mean(|s| s.peak),
+        prefill: timed(1e3 * prefill),
+        decode: timed(1e3 * median(|s| s.decode)),
+        rate: timed(prefill + answer).map(|seconds| 1.0 / seconds),
+        flops: if flops.len() == all.len() {
+            Ok([of_flops(0), of_flops(1)])
+        } else {
+            Err("the records were written before FLOPs were recorded (2026-11-26)".into())
+        },
+    }
 }
 
 /// Mean scores by sample, over seeds.
@@ -286,25 +320,46 @@ fn accuracy(tasks: &[&Cell<'_>]) -> Accuracy {
 }
 
 fn gain(cells: &Cells<'_>, models: [usize; 2], arm: usize, tasks: &[usize]) -> Gain {
-    let differences: Vec<OrReason<Vec<f64>>> = tasks
+    let pairs: Vec<OrReason<BTreeMap<usize, f64>>> = tasks
         .iter()
         .map(|task| {
             let of = |model: usize| cells.get(&(model, arm, *task)).map(by_sample);
             let missing = || "one of the models has no record here".to_owned();
             let (first, second) = (of(models[0]).ok_or_else(missing)?, of(models[1]).ok_or_else(missing)?);
-            let pairs: Vec<f64> =
-                second.iter().filter_map(|(n, score)| Some(score - first.get(n)?)).collect();
+            let pairs: BTreeMap<usize, f64> =
+                second.iter().filter_map(|(n, score)| Some((*n, score - first.get(n)?))).collect();
             if pairs.is_empty() { Err("the models share no sample".into()) } else { Ok(pairs) }
         })
         .collect();
-    let difference = |tasks: Vec<Vec<f64>>| Difference {
-        pairs: tasks.iter().map(Vec::len).sum(),
-        interval: paired_bootstrap(&tasks, RESAMPLES, 0),
-    };
-    let all: OrReason<Vec<Vec<f64>>> = differences.iter().cloned().collect();
+    let values = |pairs: &BTreeMap<usize, f64>| pairs.values().copied().collect::<Vec<f64>>();
+    let all: OrReason<Vec<Vec<f64>>> =
+        pairs.iter().map(|p| p.as_ref().map(values).map_err(Clone::clone)).collect();
     Gain {
-        mean: all.map_err(|_| "some tasks are missing".to_owned()).map(difference),
-        cells: differences.into_iter().map(|d| d.map(|d| difference(vec![d]))).collect(),
+        mean: all.map_err(|_| "some tasks are missing".to_owned()).map(|all| difference(&all)),
+        cells: pairs
+            .iter()
+            .map(|p| p.as_ref().map(|p| difference(&[values(p)])).map_err(Clone::clone))
+            .collect(),
+        pairs: pairs.into_iter().map(Result::unwrap_or_default).collect(),
+    }
+}
+
+fn difference(tasks: &[Vec<f64>]) -> Difference {
+    let pairs = tasks.iter().map(Vec::len).sum();
+    Difference { pairs, interval: paired_bootstrap(tasks, RESAMPLES, 0) }
+}
+
+impl Gain {
+    /// How much larger this gain is than another one, on the samples that both have.
+    pub(super) fn beyond(&self, other: &Self) -> OrReason<Difference> {
+        let common = |(mine, theirs): (&BTreeMap<usize, f64>, &BTreeMap<usize, f64>)| {
+            mine.iter().filter_map(|(n, gain)| Some(gain - theirs.get(n)?)).collect::<Vec<f64>>()
+        };
+        let tasks: Vec<Vec<f64>> = self.pairs.iter().zip(&other.pairs).map(common).collect();
+        if tasks.iter().any(Vec::is_empty) {
+            return Err("some tasks are missing".into());
+        }
+        Ok(difference(&tasks))
     }
 }
 
@@ -317,6 +372,17 @@ impl Study {
     /// `memory minus attention`.
     pub(super) fn gain_name(&self, model: usize) -> String {
         format!("{} minus {}", self.models[model].label, self.models[0].label)
+    }
+
+    /// Groups of methods in order (the paper's three, random selectors, compositions, others, as far as there
+    /// are), with their arms; dense comes first.
+    pub(super) fn groups(&self) -> Vec<(String, Vec<usize>)> {
+        let of = |name: &str| (0..self.arms.len()).filter(|i| self.arms[*i].method.group() == name).collect();
+        GROUPS
+            .into_iter()
+            .map(|name| (name.to_owned(), of(name)))
+            .filter(|(_, arms): &(_, Vec<usize>)| !arms.is_empty())
+            .collect()
     }
 
     /// Families in order, with their arms; dense is none.

@@ -1,15 +1,10 @@
-//! A small SVG writer: escaped text, short numbers, four marker shapes, and the style sheet that a
-//! figure and the page share (classes `s0` to `s5` for series, light and dark).
-//!
-//! Does not do: layout; the figures know where things go.
+//! A drawing as SVG: escaped text, short numbers, and the classes of the style sheet that a figure and
+//! the page share (`s0` to `s5` for series, light and dark).
 
 use std::fmt::Write as _;
 
-/// Colours and strokes of every figure.
-pub(super) const STYLE: &str = include_str!("figure.css");
-
-/// How many series have a colour of their own.
-pub(super) const SERIES: usize = 6;
+use super::drawing::{Anchor, Drawing, Font, Ink, Marker, Pen, Shape};
+use super::palette::SERIES;
 
 /// Text that is safe in HTML, in SVG and in attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -28,113 +23,11 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
-/// A coordinate, to a hundredth.
+/// A coordinate, to a tenth.
 pub(super) fn number(value: f64) -> String {
-    let text = format!("{value:.2}");
+    let text = format!("{value:.1}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".into() } else { text.into() }
-}
-
-/// A drawing under construction.
-#[derive(Debug, Default)]
-pub(super) struct Drawing {
-    text: String,
-}
-
-/// Where a text is anchored.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Anchor {
-    /// It begins there.
-    Start,
-    /// Its middle is there.
-    Middle,
-    /// It ends there.
-    End,
-}
-
-impl Drawing {
-    /// A straight line.
-    pub(super) fn line(&mut self, class: &str, from: [f64; 2], to: [f64; 2]) {
-        let [x1, y1, x2, y2] = [from[0], from[1], to[0], to[1]].map(number);
-        let _ = write!(self.text, r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#);
-    }
-
-    /// Straight lines through points.
-    pub(super) fn polyline(&mut self, class: &str, points: &[[f64; 2]]) {
-        let points: Vec<String> =
-            points.iter().map(|[x, y]| format!("{},{}", number(*x), number(*y))).collect();
-        let _ = write!(self.text, r#"<polyline class="{class}" points="{}"/>"#, points.join(" "));
-    }
-
-    /// A marker of the series, with a tooltip.
-    pub(super) fn marker(&mut self, series: usize, [x, y]: [f64; 2], tooltip: &str) {
-        let class = format!("m s{}", series % SERIES);
-        let title =
-            if tooltip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tooltip)) };
-        let at = |points: &[[f64; 2]]| {
-            points
-                .iter()
-                .map(|[dx, dy]| format!("{},{}", number(x + dx), number(y + dy)))
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        let polygon: &[[f64; 2]] = match series % 4 {
-            0 => {
-                let (x, y) = (number(x), number(y));
-                let _ = write!(
-                    self.text,
-                    r#"<circle class="{class}" cx="{x}" cy="{y}" r="3.4">{title}</circle>"#
-                );
-                return;
-            }
-            1 => &[[-3.2, -3.2], [3.2, -3.2], [3.2, 3.2], [-3.2, 3.2]],
-            2 => &[[0.0, -4.4], [4.4, 0.0], [0.0, 4.4], [-4.4, 0.0]],
-            _ => &[[0.0, -4.0], [4.0, 3.2], [-4.0, 3.2]],
-        };
-        let _ = write!(self.text, r#"<polygon class="{class}" points="{}">{title}</polygon>"#, at(polygon));
-    }
-
-    /// A text.
-    pub(super) fn text(&mut self, class: &str, [x, y]: [f64; 2], anchor: Anchor, text: &str) {
-        let anchor = match anchor {
-            Anchor::Start => "start",
-            Anchor::Middle => "middle",
-            Anchor::End => "end",
-        };
-        let (x, y, text) = (number(x), number(y), escape(text));
-        let _ = write!(
-            self.text,
-            r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>"#
-        );
-    }
-
-    /// Another drawing, moved.
-    pub(super) fn place(&mut self, [x, y]: [f64; 2], inner: &Drawing) {
-        let _ =
-            write!(self.text, r#"<g transform="translate({} {})">{}</g>"#, number(x), number(y), inner.text);
-    }
-
-    /// A picture that screen readers pass over.
-    pub(super) fn ornament(&self, size: [f64; 2]) -> String {
-        let [width, height] = size.map(number);
-        format!(
-            r#"<svg class="figure" aria-hidden="true" viewBox="0 0 {width} {height}">{}</svg>"#,
-            self.text
-        )
-    }
-
-    /// The whole picture. `id` makes the ids of title and description unique on a page; `style` is a
-    /// style sheet to carry along.
-    pub(super) fn finish(&self, id: &str, size: [f64; 2], words: Words<'_>, style: Option<&str>) -> String {
-        let [width, height] = size.map(number);
-        let style = style.map_or_else(String::new, |s| format!("<style>{s}</style>"));
-        format!(
-            r#"<svg xmlns="http://www.w3.org/2000/svg" class="figure" role="img" viewBox="0 0 {width} {height}" aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{}</title><desc id="{id}-d">{}</desc>{style}{}</svg>"#,
-            escape(words.title),
-            escape(words.description),
-            self.text
-        )
-    }
 }
 
 /// What a picture says to those who do not see it.
@@ -144,4 +37,126 @@ pub(super) struct Words<'a> {
     pub(super) title: &'a str,
     /// What it shows, in numbers.
     pub(super) description: &'a str,
+}
+
+/// The whole picture. `id` makes the ids of title and description unique on a page; `style` is a
+/// style sheet to carry along.
+pub(super) fn picture(
+    drawing: &Drawing,
+    id: &str,
+    size: [f64; 2],
+    words: Words<'_>,
+    style: Option<&str>,
+) -> String {
+    let [width, height] = size.map(number);
+    let style = style.map_or_else(String::new, |s| format!("<style>{s}</style>"));
+    let mut text = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" class="figure" role="img" viewBox="0 0 {width} {height}" aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{}</title><desc id="{id}-d">{}</desc>{style}"#,
+        escape(words.title),
+        escape(words.description),
+    );
+    write_shapes(drawing, &mut text);
+    text.push_str("</svg>");
+    text
+}
+
+/// A picture that screen readers pass over.
+pub(super) fn ornament(drawing: &Drawing, size: [f64; 2]) -> String {
+    let [width, height] = size.map(number);
+    let mut text = format!(r#"<svg class="figure" aria-hidden="true" viewBox="0 0 {width} {height}">"#);
+    write_shapes(drawing, &mut text);
+    text.push_str("</svg>");
+    text
+}
+
+fn colour(ink: Ink) -> String {
+    match ink {
+        Ink::Series(i) => format!("s{}", i % SERIES),
+        Ink::Published => "pub".into(),
+        Ink::Grid => "grid".into(),
+        Ink::Paper => "back".into(),
+        Ink::Soft | Ink::Text => "soft".into(),
+    }
+}
+
+fn line_class(pen: Pen, ink: Ink) -> String {
+    match (pen, ink) {
+        (Pen::Thin, Ink::Grid) => "grid".into(),
+        (Pen::Thin, _) => "axis".into(),
+        (Pen::Interval, ink) => format!("e {}", colour(ink)),
+        (Pen::Data, ink) => format!("l {}", colour(ink)),
+        (Pen::Level, ink) => format!("v {}", colour(ink)),
+    }
+}
+
+/// `>` and a tooltip's element and the end tag, or `/>`.
+fn close(text: &mut String, element: &str, tooltip: &str) {
+    let _ = match tooltip {
+        "" => write!(text, "/>"),
+        tooltip => write!(text, "><title>{}</title></{element}>", escape(tooltip)),
+    };
+}
+
+fn points(at: [f64; 2], corners: &[[f64; 2]]) -> String {
+    let corner = |[x, y]: &[f64; 2]| format!("{},{}", number(at[0] + x), number(at[1] + y));
+    corners.iter().map(corner).collect::<Vec<_>>().join(" ")
+}
+
+fn write_shapes(drawing: &Drawing, text: &mut String) {
+    for shape in &drawing.shapes {
+        match shape {
+            Shape::Line { points: p, ink, pen } => {
+                let class = line_class(*pen, *ink);
+                if let [[x1, y1], [x2, y2]] = p.as_slice() {
+                    let [x1, y1, x2, y2] = [*x1, *y1, *x2, *y2].map(number);
+                    let _ =
+                        write!(text, r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#);
+                } else {
+                    let _ = write!(text, r#"<polyline class="{class}" points="{}"/>"#, points([0.0; 2], p));
+                }
+            }
+            Shape::Point { at, marker, ink, tooltip } => {
+                let kind = if matches!(marker, Marker::Filled(_)) { "m" } else { "h" };
+                let class = format!("{kind} {}", colour(*ink));
+                match marker.corners() {
+                    None => {
+                        let ([x, y], r) = (at.map(number), number(Marker::RADIUS));
+                        let _ = write!(text, r#"<circle class="{class}" cx="{x}" cy="{y}" r="{r}""#);
+                        close(text, "circle", tooltip);
+                    }
+                    Some(corners) => {
+                        let _ = write!(text, r#"<polygon class="{class}" points="{}""#, points(*at, corners));
+                        close(text, "polygon", tooltip);
+                    }
+                }
+            }
+            Shape::Bar { at, size, ink, tooltip } => {
+                let ([x, y], [w, h]) = (at.map(number), size.map(number));
+                let class = if *ink == Ink::Paper { "back".into() } else { format!("b {}", colour(*ink)) };
+                let _ = write!(text, r#"<rect class="{class}" x="{x}" y="{y}" width="{w}" height="{h}""#);
+                close(text, "rect", tooltip);
+            }
+            Shape::Text { at, anchor, font, text: words } => {
+                let anchor = match anchor {
+                    Anchor::Start => "",
+                    Anchor::Middle => r#" text-anchor="middle""#,
+                    Anchor::End => r#" text-anchor="end""#,
+                };
+                let class = match font {
+                    Font::Tick => "",
+                    Font::Label => r#" class="label""#,
+                    Font::Head => r#" class="head""#,
+                    Font::Title => r#" class="title""#,
+                };
+                let [x, y] = at.map(number);
+                let _ = write!(text, r#"<text{class} x="{x}" y="{y}"{anchor}>{}</text>"#, escape(words));
+            }
+            Shape::Group { at, inner } => {
+                let [x, y] = at.map(number);
+                let _ = write!(text, r#"<g transform="translate({x} {y})">"#);
+                write_shapes(inner, text);
+                text.push_str("</g>");
+            }
+        }
+    }
 }

@@ -5,21 +5,38 @@ use super::OrReason;
 use super::load::{Loaded, short_hash};
 use super::method::budget_name;
 use super::published::{self, Pair};
-use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, column};
-use super::study::{Accuracy, Arm, Difference, Study};
+use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, Source, column};
+use super::statements::Statement;
+use super::study::{Accuracy, Arm, Cost, Difference, Study};
 use crate::ruler::TASKS;
 use crate::statistics::Interval;
 use crate::table::{bytes, short};
 
 /// Every table of a study; `number` counts studies from 0.
 pub(super) fn all(loaded: &Loaded, study: &Study, number: usize) -> Vec<Sheet> {
-    let mut sheets = vec![accuracy(study, number)];
+    let mut sheets: Vec<Sheet> = Vec::new();
+    for (i, (group, arms)) in study.groups().iter().enumerate() {
+        sheets.push(accuracy(study, [number, i], group, arms));
+    }
     if study.models.len() > 1 {
         sheets.push(gains(study, number));
     }
     sheets.push(cost(study, number));
     sheets.push(sources(loaded, study, number));
     sheets
+}
+
+/// Where the row of a model under a method comes from; none without records.
+fn source(study: &Study, [number, arm, model]: [usize; 3]) -> Option<Source> {
+    let row = study.rows[arm][model].as_ref().ok()?;
+    let hover = format!(
+        "weights {}, {} records, scorer {}, on {}; the row of sources has the command",
+        short_hash(&study.models[model].model.hash),
+        row.records,
+        row.scorers.join(", "),
+        row.devices.join(", ")
+    );
+    Some(Source { id: source_id(number, arm, model), hover })
 }
 
 fn source_id(number: usize, arm: usize, model: usize) -> String {
@@ -85,19 +102,30 @@ fn published_row(label: String, values: Vec<OrReason<f64>>, show: fn(f64) -> Str
     Row { label, kind, cells, id: None, source: None }
 }
 
-fn accuracy(study: &Study, number: usize) -> Sheet {
-    let group = |(index, arm): (usize, &Arm)| {
+/// The accuracies of one group of methods.
+fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usize]) -> Sheet {
+    let group = |index: &usize| {
+        let (index, arm) = (*index, &study.arms[*index]);
         let mut rows = Vec::new();
         for (m, model) in study.models.iter().enumerate() {
             let row = &study.rows[index][m];
+            // Samples of the row's fullest cell: a row of fewer samples is noted once, not in every cell.
+            let most =
+                row.as_ref().map_or(0, |r| r.cells.iter().flatten().map(|c| c.samples).max().unwrap_or(0));
             let mut cells: Vec<Cell> = (0..study.tasks.len())
-                .map(|t| Cell::of(row, |row| Cell::of(&row.cells[t], |a| percent(a, study.samples))))
+                .map(|t| Cell::of(row, |row| Cell::of(&row.cells[t], |a| percent(a, most))))
                 .collect();
-            cells.push(Cell::of(row, |row| {
-                Cell::of(&row.mean, |a| percent(a, study.samples * study.tasks.len()))
+            cells.push(Cell::of(row, |row| Cell::of(&row.mean, |a| percent(a, most * study.tasks.len()))));
+            cells.push(Cell::of(row, |row| Cell {
+                text: row.records.to_string(),
+                detail: String::new(),
+                note: if most < study.samples {
+                    format!("{most} samples a task; other rows have {}", study.samples)
+                } else {
+                    String::new()
+                },
             }));
-            cells.push(Cell::of(row, |row| Cell::text(row.records.to_string())));
-            let source = row.is_ok().then(|| source_id(number, index, m));
+            let source = source(study, [number, index, m]);
             rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source });
         }
         for m in 1..study.models.len() {
@@ -135,21 +163,29 @@ fn accuracy(study: &Study, number: usize) -> Sheet {
         }
         Group { title: title(arm), rows }
     };
+    let published = arms.iter().any(|a| published::find(&study.arms[*a].method).is_ok());
+    let beside = match name {
+        "Random selectors" if published => " beside Table 5 of the paper",
+        _ if published => " beside Tables 3 and 4 of the paper",
+        _ => "",
+    };
     let mut caption =
-        "Accuracy in percent by method, model and task. Below a value: its 95 % interval (Wilson)".to_owned();
+        format!("{name}{beside}: accuracy in percent. Below a value: its 95 % interval (Wilson)");
     if study.models.len() > 1 {
         caption.push_str(&format!(
             ". Gains are over {}, in points on the same samples, with intervals by paired bootstrap",
             study.models[0].label
         ));
-        caption.push_str("; published gains are memory over attention");
+    }
+    if published {
+        caption.push_str(". Published gains are memory over attention");
     }
     Sheet {
-        id: format!("accuracy-{number}"),
+        id: format!("accuracy-{number}-{place}"),
         caption,
         layout: Layout::Numbers,
         columns: task_columns(study, "model", &[("mean", "mean of the tasks"), ("n", "records")]),
-        groups: study.arms.iter().enumerate().map(group).collect(),
+        groups: arms.iter().map(group).collect(),
     }
 }
 
@@ -213,11 +249,28 @@ fn gains(study: &Study, number: usize) -> Sheet {
     let groups = (1..study.models.len())
         .map(|m| Group {
             title: study.gain_name(m),
-            rows: (0..study.arms.len()).map(|index| row(m, index)).collect(),
+            rows: study.groups().iter().flat_map(|(_, arms)| arms).map(|index| row(m, *index)).collect(),
         })
         .collect();
     let caption = "Gains in points beside the published gains of memory over attention at the same method, block and k. Below a sign: of the tasks whose published gain is not 0, how many have the same sign".into();
     Sheet { id: format!("gains-{number}"), caption, layout: Layout::Numbers, columns, groups }
+}
+
+/// The part of a row's operations, where its records have them.
+fn flops(part: usize) -> impl Fn(&Cost) -> Option<f64> {
+    move |cost| cost.flops.as_ref().ok().map(|f| f[part])
+}
+
+/// Operations with a unit, and their share of dense attention's.
+fn operations(value: f64, base: Option<f64>) -> Cell {
+    let (mut shown, mut unit) = (value / 1e6, "M");
+    for next in ["G", "T"] {
+        if shown >= 1000.0 {
+            (shown, unit) = (shown / 1e3, next);
+        }
+    }
+    let detail = base.filter(|b| *b > 0.0).map_or_else(String::new, |b| format!("{:.3} of dense", value / b));
+    Cell { text: format!("{shown:.1} {unit}"), detail, note: String::new() }
 }
 
 fn cost(study: &Study, number: usize) -> Sheet {
@@ -237,19 +290,23 @@ fn cost(study: &Study, number: usize) -> Sheet {
                 Cell::of(row, |r| relative(r.cost.read, base.map(|b| b.read))),
                 Cell::of(row, |r| relative(r.cost.resident, base.map(|b| b.resident))),
                 Cell::of(row, |r| Cell::text(bytes(r.cost.peak))),
+                Cell::of(row, |r| Cell::of(&r.cost.flops, |f| operations(f[0], base.and_then(flops(0))))),
+                Cell::of(row, |r| Cell::of(&r.cost.flops, |f| operations(f[1], base.and_then(flops(1))))),
                 Cell::of(row, |r| Cell::of(&r.cost.prefill, |v| Cell::text(format!("{v:.1}")))),
                 Cell::of(row, |r| Cell::of(&r.cost.decode, |v| Cell::text(format!("{v:.2}")))),
+                Cell::of(row, |r| Cell::of(&r.cost.rate, |v| Cell::text(format!("{v:.1}")))),
                 Cell::of(row, |r| Cell::text(range(&r.batches))),
                 Cell::of(row, |r| Cell::text(r.devices.join(", "))),
             ];
-            let source = row.is_ok().then(|| source_id(number, index, m));
+            let source = source(study, [number, index, m]);
             Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source }
         };
         Group { title: title(arm), rows: study.models.iter().enumerate().map(row).collect() }
     };
     Sheet {
         id: format!("cost-{number}"),
-        caption: "Cost of an example: means over the records of a row. FLOPs are not in the records".into(),
+        caption: "Cost of an example. Bytes and FLOPs are means over the records of a row, times are medians"
+            .into(),
         layout: Layout::Numbers,
         columns: vec![
             column("model", ""),
@@ -259,12 +316,26 @@ fn cost(study: &Study, number: usize) -> Sheet {
             ),
             column("K/V resident", "after the prompt, whole pages"),
             column("K/V peak", "while the prompt is read"),
+            column(
+                "prompt FLOPs",
+                "of the whole prompt: matrix products, attention, selection, the memory's scan",
+            ),
+            column("token FLOPs", "of the first decode step, the same parts"),
             column("prompt, ms", "shared by methods that read the prompt alike"),
             column("token, ms", "an example's share of its batch's decoding, for each generated token"),
+            column(
+                "examples/s",
+                "one over the median times of prompt and answer together, one example after another's prompt",
+            ),
             column("batch", "examples decoded together"),
             column("device", ""),
         ],
-        groups: study.arms.iter().enumerate().map(group).collect(),
+        groups: study
+            .groups()
+            .iter()
+            .flat_map(|(_, arms)| arms)
+            .map(|i| group((*i, &study.arms[*i])))
+            .collect(),
     }
 }
 
@@ -364,5 +435,42 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
         layout: Layout::Words,
         columns: heads.iter().map(|h| column(h, "")).collect(),
         groups,
+    }
+}
+
+/// The statements about what model `m` gains, as a table; none without any.
+pub(super) fn statements(study: &Study, m: usize, number: usize) -> Option<Sheet> {
+    let all = super::statements::of_model(study, m);
+    let caption = format!(
+        "{}, mean of the tasks, points, 95 % intervals by paired bootstrap: over samples of these weights, not over training seeds. A statement holds if every interval lies above 0, its opposite if every one lies below; it is not decided if every one holds 0; otherwise the counts are given",
+        study.gain_name(m)
+    );
+    (!all.is_empty()).then(|| of_statements(all, format!("statements-{number}-{m}"), caption))
+}
+
+/// A table of statements.
+pub(super) fn of_statements(all: Vec<Statement>, id: String, caption: String) -> Sheet {
+    let row = |s: Statement| Row {
+        label: s.claim,
+        kind: Kind::Measured,
+        cells: vec![
+            Cell::text(s.verdict.name()),
+            Cell::text(s.evidence),
+            if s.published.is_empty() { Cell::text("\u{2013}") } else { Cell::text(s.published) },
+        ],
+        id: None,
+        source: None,
+    };
+    Sheet {
+        id,
+        caption,
+        layout: Layout::Words,
+        columns: vec![
+            column("statement", ""),
+            column("here", "by the rule above the table"),
+            column("measured", ""),
+            column("published gains", "of memory over attention at the same settings, in the same order"),
+        ],
+        groups: vec![Group { title: String::new(), rows: all.into_iter().map(row).collect() }],
     }
 }

@@ -1,6 +1,8 @@
 //! Reports of small made-up record sets: numbers checked by hand, missing cells, mixed and malformed
 //! input. Nothing here is a measurement.
 
+mod parts;
+
 use std::path::PathBuf;
 
 use super::*;
@@ -102,11 +104,12 @@ fn tables_hold_the_numbers_of_the_records() {
     contains(
         &report.page,
         &[
-            "<p>memory minus attention, mean of the tasks",
-            "<strong>quest:block=64</strong>: +10.0 (0.0 to +25.0) at 1/4, +50.0 (+30.0 to +70.0) at 1/16. Above zero in 2 of 2, with the whole interval in 1;",
-            " Published: ratplus-7b-100bt +24.50, +9.20; olmo2-7b",
+            "memory minus attention, mean of the tasks",
+            "Under Quest, memory gains over attention</th><td>holds in 1 of 2</td><td>+10.0 (0.0 to +25.0) at 64:16 (1/4), +50.0 (+30.0 to +70.0) at 64:4 (1/16)</td><td>ratplus-7b-100bt +24.5, +9.2; olmo2-7b",
+            "Under Quest, the gain at 1/16 is larger than at 1/4</th><td>holds</td><td>+40.0 (",
+            "Without sparsity, memory gains over attention</th><td>not decided</td><td>0.0 (0.0 to 0.0)</td>",
             "<th scope=\"rowgroup\" colspan=\"5\"><span>quest:block=64,k=4, budget 1/16</span></th>",
-            "attention, quest:block=64,k=4, budget 1/16: 20.0 % (8.1 to 41.6), 20 samples",
+            "attention, quest:block=64,k=4: 20.0 % (8.1 to 41.6), 20 samples",
             "wane eval --model attention --method &#39;quest:block=64,k=4&#39; --tasks niah_single_1,niah_multikey_3 --context 4096",
             "1.0 MB<small>1.000 of dense</small>",
             "prefers-color-scheme:dark",
@@ -121,20 +124,18 @@ fn the_page_is_whole_and_asks_nothing_of_the_network() {
     for svg in report.written.files.iter().filter(|f| f.extension().is_some_and(|e| e == "svg")) {
         let text = std::fs::read_to_string(svg).unwrap();
         assert_eq!(balance(&text), Vec::<String>::new());
-        contains(
-            &text,
-            &[
-                "<title id=\"figure-t\">Accuracy against budget: quest:block=64</title>",
-                "<desc id=\"figure-d\">",
-            ],
-        );
+        contains(&text, &["<title id=\"figure-t\">", "<desc id=\"figure-d\">"]);
     }
     for word in ["<script", "src=", "@import", "url(", "<link rel=\"stylesheet\""] {
         assert!(!report.page.contains(word), "{word}");
     }
-    let mut ids: Vec<&str> =
-        report.page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    for target in report.page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+    check_links(&report.page);
+}
+
+/// Links within the page have targets, and ids are unique.
+fn check_links(page: &str) {
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for target in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
         assert!(ids.contains(&target), "{target}");
     }
     let all = ids.len();
@@ -169,6 +170,11 @@ fn the_same_records_give_the_same_files() {
         |report: &Report, text: String| text.replace(&report.out.parent().unwrap().display().to_string(), "");
     for path in &first.written.files {
         let name = path.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".png") {
+            let picture = |report: &Report| std::fs::read(report.out.join(name)).unwrap();
+            assert!(picture(&first) == picture(&second), "{name}");
+            continue;
+        }
         assert_eq!(hide(&first, first.file(name)), hide(&second, second.file(name)), "{name}");
     }
 }
@@ -188,7 +194,7 @@ fn missing_cells_say_why() {
             "[1] no record of this model under this method",
             "no record of this task",
             "some tasks are missing",
-            "only 4 of 10 samples",
+            "4 samples a task; other rows have 10",
         ],
     );
     contains(&report.file("accuracy.csv"), &[",mean,0,,,,,some tasks are missing\n"]);
@@ -220,14 +226,18 @@ fn random_seeds_are_one_row_with_the_population_deviation() {
 fn other_contexts_and_versions_are_kept_apart() {
     let mut records = pair();
     records.push(Record { context: 2048, ..record("memory", "dense", 0, 0.0) });
+    records.push(Record { version: 0, context: 4096, ..record("memory", "dense", 0, 0.0) });
     let report = report(&records);
     assert_eq!(
         report.written.notes,
         [
-            "the records are of 2 kinds (different contexts), which are kept apart: each kind has its own section"
+            "the records are of 3 kinds (different versions, contexts), which are kept apart: each kind has its own section"
         ]
     );
-    contains(&report.page, &["Records 2: context 2048", "No figure: the records hold no sparse method"]);
+    contains(
+        &report.page,
+        &["Records 2: prompt form prefix, context 2048", "No figure: the records hold no sparse method"],
+    );
     contains(&report.file("accuracy.csv"), &["2,2048,memory,"]);
 }
 
@@ -286,7 +296,7 @@ fn bad_input_is_a_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { metric: "task".into() };
     let error = write(&[folder.path().to_owned()], folder.path(), &options).unwrap_err().to_string();
-    contains(&error, &["holds no records.jsonl: name the folder"]);
+    contains(&error, &["holds no records.jsonl (or hits.jsonl, memory.json, record.json): name the folder"]);
 }
 
 #[test]
@@ -304,6 +314,117 @@ fn compressed_records_are_read() {
     )
     .unwrap();
     assert_eq!(written.records, 120);
+}
+
+#[test]
+fn gzip_is_read_and_its_early_end_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.jsonl.gz");
+    let packed = gzip::pack(lines(&pair()).as_bytes());
+    let options = Options { metric: "protocol".into() };
+    std::fs::write(&path, &packed).unwrap();
+    let write = || write(std::slice::from_ref(&path), &folder.path().join("out"), &options);
+    assert_eq!(write().unwrap().records, 120);
+    std::fs::write(&path, &packed[..packed.len() / 2]).unwrap();
+    let written = write().unwrap();
+    assert!(written.records > 0 && written.records < 120, "{}", written.records);
+    contains(&written.notes.join("\n"), &["the packed file ends too early, after line"]);
+    std::fs::write(&path, b"{}\n").unwrap();
+    contains(&write().unwrap_err().to_string(), &["this is no gzip file"]);
+}
+
+#[test]
+fn tokenizers_and_prompt_forms_are_kept_apart() {
+    let mut records = pair();
+    let other = Record { context: 4096, tokenizer: "u".into(), ..record("memory", "dense", 0, 0.0) };
+    records.push(Record { prompt_form: crate::ruler::prompt::PromptForm::Input, ..other });
+    let report = report(&records);
+    contains(
+        &report.written.notes.join("\n"),
+        &["the records are of 2 kinds (different tokenizers, prompt forms), which are kept apart"],
+    );
+    contains(&report.page, &["Records 2: prompt form input, context 4096"]);
+}
+
+#[test]
+fn the_protocols_scorer_follows_the_prompt_form() {
+    let scores = [("string_match_all".to_owned(), 1.0), ("comma_set".to_owned(), 0.0)];
+    let scored = Record { scores: scores.into(), ..record("m", "dense", 0, 0.0) };
+    let input = Record { prompt_form: crate::ruler::prompt::PromptForm::Input, ..scored.clone() };
+    let mean = |records: &[Record], metric: &str| {
+        let report = try_report(&lines(records), metric).unwrap();
+        let table = report.file("accuracy.csv");
+        table.lines().nth(1).unwrap().split(',').nth(9).unwrap().to_owned()
+    };
+    assert_eq!(mean(std::slice::from_ref(&scored), "protocol"), "1.000000");
+    assert_eq!(mean(std::slice::from_ref(&input), "protocol"), "0.000000");
+    assert_eq!(mean(&[input], "task"), "1.000000");
+    assert_eq!(mean(&[scored], "comma_set"), "0.000000");
+}
+
+#[test]
+fn flops_are_shown_where_records_have_them() {
+    let flops = Some(crate::runner::record::Flops { prefill: 2e9, per_step: 3e6 });
+    let with = Record { flops, ..record("m", "dense", 0, 1.0) };
+    let page = report(std::slice::from_ref(&with)).page;
+    contains(&page, &["<td>2.0 G<small>1.000 of dense</small></td><td>3.0 M<small>"]);
+    let missing = report(&[with, record("m", "dense", 1, 1.0)]).page;
+    contains(&missing, &["the records were written before FLOPs were recorded"]);
+}
+
+#[test]
+fn pictures_are_whole() {
+    let report = report(&pair());
+    let of = |ending: &str| {
+        let files = report.written.files.iter().filter(|f| f.extension().is_some_and(|e| e == ending));
+        files.map(|f| f.with_extension("")).collect::<Vec<_>>()
+    };
+    assert_eq!((of("png"), of("png").len()), (of("svg"), 3));
+    let file = std::fs::read(report.out.join("accuracy-1.png")).unwrap();
+    let size = |at: usize| u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
+    let (width, height) = (size(16) as usize, size(20) as usize);
+    // Three panels (mean and two tasks) of 164 in a row, gaps and margins, twice the size.
+    assert_eq!(width, 2 * (16 + 3 * (164 + 10)));
+    assert!(height > 2 * 142 && height < 2 * 260, "{height}");
+    let idat = file.windows(4).position(|w| w == b"IDAT").unwrap();
+    let rows = miniz_oxide::inflate::decompress_to_vec_zlib(&file[idat + 4..file.len() - 16]).unwrap();
+    assert_eq!(rows.len(), height * (width + 1));
+    // White is the first colour; text, axes and two series are others.
+    let inked = rows.iter().filter(|p| **p != 0).count();
+    assert!(inked > rows.len() / 100 && inked < rows.len() / 4, "{inked} of {}", rows.len());
+}
+
+/// Compares with `tests/snapshots/NAME`; with `UPDATE_SNAPSHOTS` set, writes it instead.
+fn snapshot(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/report/tests/snapshots").join(name);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let line = text.lines().zip(expected.lines()).position(|(a, b)| a != b).map_or(0, |i| i + 1);
+    assert!(
+        text == expected,
+        "{name} differs at line {line}: look at it, then run again with UPDATE_SNAPSHOTS=1\n{text}"
+    );
+}
+
+#[test]
+fn tables_figures_and_summary_are_as_before() {
+    let report = report(&pair());
+    let folder = report.out.parent().unwrap().display().to_string();
+    snapshot("tables.md", &report.file("tables.md").replace(&folder, "FOLDER"));
+    snapshot("gains-1.svg", &report.file("gains-1.svg"));
+    snapshot("accuracy-1-quest-block-64.svg", &report.file("accuracy-1-quest-block-64.svg"));
+    snapshot("summary.txt", &report.written.summary);
+}
+
+#[test]
+fn the_summary_fits_a_terminal() {
+    let summary = report(&pair()).written.summary;
+    let line = summary.lines().find(|l| l.starts_with("quest:block=64,k=4")).unwrap();
+    contains(line, &["1/16", " 20.0", " 70.0", "+50.0 ( +30.0 to  +70.0)", "\u{2502}\u{2588}\u{2588}"]);
+    assert!(summary.lines().all(|l| l.chars().count() < 110), "{summary}");
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub(super) fn greedy() -> DecodeOptions {
     DecodeOptions { max_new_tokens: 0, stop_ids: Vec::new(), sampling, seed: 0 }
 }
 
+/// New tokens of every sequence, and what each touched in its first step.
+pub(super) type Decoded = (Vec<Vec<u32>>, Vec<StepBytes>);
+
 /// Decodes all sequences to their end. `examples[i]` is sequence number, most new tokens, and the
 /// token that the prompt's logits gave. Returns the new tokens without the end token, and what each
 /// sequence touched in the first step (which even those take that end at once); `None` if `stop` said so.
@@ -22,7 +25,7 @@ pub(super) fn greedy_batch(
     caches: Vec<SequenceCache>,
     examples: &[(u32, usize, u32)],
     stop_now: &dyn Fn() -> bool,
-) -> Result<Option<(Vec<Vec<u32>>, Vec<StepBytes>)>> {
+) -> Result<Option<Decoded>> {
     let longest = examples.iter().map(|&(_, most, _)| most).max().unwrap_or(0);
     let mut batch = DecodeBatch::new(caches, longest.max(1)).map_err(model)?;
     let stop = &decoder.config().eos_token_ids;

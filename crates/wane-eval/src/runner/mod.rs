@@ -11,6 +11,7 @@ pub mod record;
 pub mod store;
 
 mod decode;
+mod flops;
 pub(crate) mod items;
 
 use std::collections::BTreeMap;
@@ -287,7 +288,8 @@ impl Runner<'_> {
         let seconds = start.elapsed().as_secs_f64() / wanted.len() as f64;
         for (((item, read), ids), bytes) in wanted.iter().zip(generated).zip(bytes) {
             let seconds = Seconds { prefill: read.seconds, decode: seconds, batch: wanted.len() };
-            let record = self.record(plan, item, &ids, seconds, bytes)?;
+            let element = read.cache.config().pool.dtype().size();
+            let record = self.record(plan, item, &ids, seconds, (bytes, element))?;
             self.observer.finished(&record);
             self.store.append(record)?;
         }
@@ -300,7 +302,7 @@ impl Runner<'_> {
         item: &Item,
         ids: &[u32],
         seconds: Seconds,
-        bytes: Bytes,
+        (bytes, element): (Bytes, usize),
     ) -> Result<Record> {
         let prediction = self.subject.tokenizer.decode(ids, SpecialTokens::Skip).map_err(model)?;
         let scores: BTreeMap<String, f64> = [item.task.metric, Metric::CommaSet]
@@ -333,6 +335,13 @@ impl Runner<'_> {
             max_new_tokens: item.max_new_tokens,
             seconds,
             bytes,
+            flops: Some(flops::of_example(
+                self.subject.decoder.config(),
+                plan,
+                item.ids.len(),
+                bytes,
+                element,
+            )?),
         })
     }
 }

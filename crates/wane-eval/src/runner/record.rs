@@ -65,6 +65,9 @@ pub struct Record {
     pub seconds: Seconds,
     /// Bytes of K and V.
     pub bytes: Bytes,
+    /// Floating point operations; records of before 2026-11-26 lack them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops: Option<Flops>,
 }
 
 /// Times of one example.
@@ -89,6 +92,16 @@ pub struct Bytes {
     pub resident: u64,
     /// At the peak of reading the prompt, eviction included.
     pub peak: u64,
+}
+
+/// Floating point operations of one example, from the model's sizes and what the method reads (see
+/// `runner::flops` for what counts).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Flops {
+    /// Of the whole prompt, selection included.
+    pub prefill: f64,
+    /// Of the first decode step, selection included.
+    pub per_step: f64,
 }
 
 /// What makes an example the same one: a run that goes on skips it.

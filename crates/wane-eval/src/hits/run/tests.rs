@@ -40,7 +40,7 @@ pub(crate) fn decoder(memory: Option<MemoryConfig>) -> Decoder {
         head_dim: 8,
         rms_norm_eps: 1e-6,
         rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
-        max_position_embeddings: 512,
+        max_position_embeddings: 1536,
         tie_word_embeddings: true,
         ffn_activation: FfnActivation::SwiGlu,
         attention_bias: AttentionBias::None,
@@ -158,14 +158,14 @@ fn batches_threads_and_resuming_do_not_matter() {
         pool.install(|| run(folder, &METHODS, "niah_single_1,niah_multivalue", sizes)).unwrap()
     };
     let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
-    let alone = counts(&make(dirs[0].path(), 1, [4, 1, 512]));
+    let alone = counts(&make(dirs[0].path(), 1, [4, 1, 1536]));
     assert_eq!(alone.len(), 2 * METHODS.len());
-    assert_eq!(alone, counts(&make(dirs[1].path(), 4, [4, 3, 512])));
-    make(dirs[2].path(), 2, [1, 2, 512]);
-    assert_eq!(alone, counts(&make(dirs[2].path(), 2, [4, 2, 512])));
+    assert_eq!(alone, counts(&make(dirs[1].path(), 4, [4, 3, 1536])));
+    make(dirs[2].path(), 2, [1, 2, 1536]);
+    assert_eq!(alone, counts(&make(dirs[2].path(), 2, [4, 2, 1536])));
     // Nothing is left to do.
     let lines = std::fs::read(dirs[2].path().join(super::super::store::FILE)).unwrap();
-    make(dirs[2].path(), 2, [4, 2, 512]);
+    make(dirs[2].path(), 2, [4, 2, 1536]);
     assert_eq!(std::fs::read(dirs[2].path().join(super::super::store::FILE)).unwrap(), lines);
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn record(model: &str, method: &str, sample: usize, score: f64) -> Re
             resident: 1 << 21,
             peak: 1 << 21,
         },
+        flops: None,
     }
 }
 
