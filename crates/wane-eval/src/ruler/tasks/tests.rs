@@ -65,8 +65,8 @@ fn make(request: &mut Request<'_>, task: &str) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// Compares the runs whose name begins with `prefix`.
-fn compare(prefix: &str) {
+/// Compares the runs whose name begins with `prefix`: at least so many files.
+fn compare(prefix: &str, least: usize) {
     let hashes: BTreeMap<String, BTreeMap<String, String>> = read("fixtures/ruler/nvidia.json");
     let (haystack, files) = (haystack(), files());
     let (mut compared, mut wrong) = (0, Vec::new());
@@ -105,24 +105,24 @@ fn compare(prefix: &str) {
             compared += 1;
         }
     }
-    assert!(compared >= TASKS.len(), "only {compared} files for {prefix}");
+    assert!(compared >= least, "only {compared} files for {prefix}");
     assert!(wrong.is_empty(), "differ from NVIDIA's files: {wrong:?}");
 }
 
 #[test]
 fn binary_search_is_nvidias_of_today() {
-    compare("binary-cl100k");
-    compare("binary-attention");
+    compare("binary-cl100k", TASKS.len());
+    compare("binary-attention", 6);
 }
 
 #[test]
 fn linear_search_is_nvidias_of_2024() {
-    compare("linear-cl100k");
+    compare("linear-cl100k", 5);
 }
 
 #[test]
 fn linear_2025_search_is_nvidias_of_may_2025() {
-    compare("linear-2025-cl100k");
+    compare("linear-2025-cl100k", 5);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn tiny_haystacks_are_repeated() {
     let files = Files::default();
     let mut pieces = pieces(tokenizer("cl100k"), &haystack).unwrap();
     let mut request = Request {
-        context: 1024,
+        context: 2048,
         samples: 1,
         seed: 42,
         words: WordList::V3_0_1,
