@@ -93,14 +93,6 @@ export -f nvidia
 export samples
 
 status=0
-# Sentences: ours and NLTK's, of the essays and of the shipped haystack.
-"$PYTHON" reference/ruler_fixtures.py prepare "$work/own"
-for text in "$essays" "$work/own/essays.json"; do
-    "$PYTHON" reference/nltk_punkt.py --count "$NLTK_DATA/tokenizers/punkt_tab/english" "$text" > "$work/sentences.nltk"
-    "$wane" ruler sentences --haystack "$text" --punkt "$NLTK_DATA" > "$work/sentences.wane" 2> "$work/sentences.log" || status=1
-    if cmp -s "$work/sentences.nltk" "$work/sentences.wane"; then same=identical; else same=DIFFERENT status=1; fi
-    echo "sentences of $(basename "$(dirname "$text")")/$(basename "$text"): $(wc -l < "$work/sentences.nltk") $same"
-done
 for search in ${SEARCHES:-binary linear-2025 linear}; do
     case $search in
         binary) commit=c3f5e3b ;;

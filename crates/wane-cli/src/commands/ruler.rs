@@ -34,11 +34,6 @@ pub(crate) enum RulerCommand {
     /// Write records as prediction files that NVIDIA's evaluate.py reads
     #[command(after_help = "Example: wane ruler predictions results --out predictions --data data")]
     Predictions(ruler_score::PredictionsArgs),
-    /// Print the sentences of a haystack, one JSON string a line: to compare a splitter with another
-    #[command(
-        after_help = "Example: wane ruler sentences --haystack PaulGrahamEssays.json --punkt nltk_data"
-    )]
-    Sentences(FileArgs),
     /// Compare two files or folders of samples and say where they first differ; exit code 1 if they do
     #[command(after_help = "Example: wane ruler check data nvidia-data")]
     Check(ruler_check::Args),
@@ -133,7 +128,6 @@ pub(crate) fn run(command: RulerCommand) -> anyhow::Result<()> {
         RulerCommand::Generate(args) => generate(&args),
         RulerCommand::Score(args) => ruler_score::score(&args),
         RulerCommand::Predictions(args) => ruler_score::predictions(&args),
-        RulerCommand::Sentences(args) => sentences(&args),
         RulerCommand::Check(args) => ruler_check::run(&args),
         RulerCommand::Pairs(args) => ruler_pairs::run(&args),
     }
@@ -185,16 +179,5 @@ fn generate(args: &GenerateArgs) -> anyhow::Result<()> {
             start.elapsed().as_secs_f64()
         );
     }
-    Ok(())
-}
-
-fn sentences(args: &FileArgs) -> anyhow::Result<()> {
-    let haystack = args.haystack()?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    for sentence in haystack.sentences(haystack.words()).iter() {
-        out.write_all(jsonl::line(sentence)?.as_bytes())?;
-    }
-    out.flush()?;
-    eprintln!("haystack {}", haystack.name());
     Ok(())
 }
