@@ -3,6 +3,9 @@
 //!
 //! Exit codes: 0 success, 1 the command failed (one sentence on stderr), 2 the arguments are wrong.
 
+// Printing with `println!` panics when nobody reads any more; `shared::outln!` returns an error instead.
+#![warn(clippy::print_stdout)]
+
 mod commands;
 #[cfg(test)]
 mod tests;

@@ -151,7 +151,7 @@ fn rate(config: &RunConfig, seconds: Duration, threads: Option<usize>) -> anyhow
         let per_thread = |count: &AtomicU64| {
             count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64() / threads as f64
         };
-        println!(
+        outln!(
             "{stage}: {:.0} tokens/s and {:.0} samples/s per thread, {threads} thread(s)",
             per_thread(&done),
             per_thread(&documents)
