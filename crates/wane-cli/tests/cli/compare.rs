@@ -98,7 +98,7 @@ fn complete(folder: &Path, samples: usize) {
 
 #[test]
 fn ctrl_c_keeps_what_is_finished() {
-    const SAMPLES: usize = 40;
+    const SAMPLES: usize = 150;
     let folder = tempfile::tempdir().unwrap();
     let (a, b, out) = (model("a"), model("b"), at(folder.path(), "out"));
     let (samples, context) = (SAMPLES.to_string(), CONTEXT.to_string());

@@ -195,7 +195,8 @@ fn chat_prompts() {
 
 #[test]
 fn ctrl_c_keeps_what_is_finished() {
-    const SAMPLES: usize = 40;
+    // Many, so that the run cannot end before the signal arrives.
+    const SAMPLES: usize = 600;
     let folder = tempfile::tempdir().unwrap();
     let (a, out, samples) = (model("a"), at(folder.path(), "out"), SAMPLES.to_string());
     let args = arguments(
