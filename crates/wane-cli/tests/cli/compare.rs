@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use wane_eval::runner::record::Record;
 use wane_eval::runner::store;
@@ -11,8 +9,8 @@ use wane_model::{ModelConfig, Tokenizer};
 use wane_train::data::tokenizer::{TokenizerOptions, train};
 
 use super::{
-    CONTEXT, TOKENIZER, at, configuration, model, refusal, refused, repository, text, wane, with_file_limit,
-    works, write_model,
+    CONTEXT, TOKENIZER, at, configuration, interrupted, model, refusal, refused, repository, text, wane,
+    with_file_limit, works, write_model,
 };
 
 /// `wane compare` of the tiny pair with more arguments.
@@ -103,17 +101,8 @@ fn ctrl_c_keeps_what_is_finished() {
     let (a, b, out) = (model("a"), model("b"), at(folder.path(), "out"));
     let (samples, context) = (SAMPLES.to_string(), CONTEXT.to_string());
     let args = arguments(&a, &b, &out, &["--samples", &samples, "--context", &context, "--batch", "1"]);
-    let mut child = wane(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let path = folder.path().join("out/records.jsonl");
-    let started = Instant::now();
-    while std::fs::read(&path).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < 3 {
-        assert!(started.elapsed() < Duration::from_secs(120), "no records");
-        assert!(child.try_wait().unwrap().is_none(), "ended before it was stopped");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let output = child.wait_with_output().unwrap();
+    let output = interrupted(&args, &path);
     let kept = std::fs::read(&path).unwrap();
     let finished = records(&folder.path().join("out")).len();
     assert!((3..4 * SAMPLES).contains(&finished), "{finished} records");

@@ -2,13 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use wane_eval::runner::record::Record;
 use wane_eval::runner::store;
 
-use super::{at, copy, model, refusal, refused, text, wane, with_file_limit, works};
+use super::{at, copy, interrupted, model, refusal, refused, text, wane, with_file_limit, works};
 
 /// `wane eval` of a tiny model on one task with more arguments.
 fn arguments<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -204,16 +202,8 @@ fn ctrl_c_keeps_what_is_finished() {
         &out,
         &["--samples", &samples, "--batch", "1", "--method", "dense", "quest:block=16,k=4"],
     );
-    let child = wane(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let path = folder.path().join("out/records.jsonl");
-    let started = Instant::now();
-    while std::fs::read(&path).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < 3 {
-        assert!(started.elapsed() < Duration::from_secs(120), "no records");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let output = child.wait_with_output().unwrap();
+    let output = interrupted(&args, &path);
     let kept = std::fs::read(&path).unwrap();
     let finished = records(&folder.path().join("out")).len();
     assert!((3..2 * SAMPLES).contains(&finished), "{finished} records");

@@ -13,8 +13,9 @@ mod ruler;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wane_kernels::Device;
@@ -147,4 +148,18 @@ fn with_file_limit(blocks: usize, args: &[&str]) -> Output {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(script).arg(inner.get_program()).args(inner.get_args());
     shell.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?)))).output().unwrap()
+}
+
+/// What `wane` says when Ctrl-C comes after its third record.
+fn interrupted(args: &[&str], records: &Path) -> Output {
+    let mut child = wane(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while std::fs::read(records).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < 3 {
+        assert!(started.elapsed() < Duration::from_secs(120), "no records");
+        assert!(child.try_wait().unwrap().is_none(), "ended before it was stopped");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    child.wait_with_output().unwrap()
 }

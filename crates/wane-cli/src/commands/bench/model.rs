@@ -6,9 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use wane_kernels::{DType, Device};
 use wane_model::ModelConfig;
-use wane_model::config::{
-    Architecture, AttentionBias, FfnActivation, MemoryConfig, NormPlacement, QkNorm, RopeConfig, RopeScaling,
-};
+use wane_model::config::{Architecture, MemoryConfig};
 use wane_model::decoder::Decoder;
 use wane_model::decoder::initialize::{GateBias, Initialization, ResidualScale};
 use wane_train::cost::mean_visible;
@@ -106,19 +104,9 @@ impl ModelShape {
             num_key_value_heads: self.kv_heads.unwrap_or(heads),
             head_dim: self.head_dim,
             rms_norm_eps: 1e-5,
-            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
             max_position_embeddings: context,
-            tie_word_embeddings: false,
-            ffn_activation: FfnActivation::SwiGlu,
-            attention_bias: AttentionBias::None,
-            qk_norm: QkNorm::None,
-            norm_placement: NormPlacement::Pre,
-            output_gate: false,
             memory: self.memory.then_some(MemoryConfig { gate_bias: true, state_dtype: Default::default() }),
-            sliding_window: None,
-            bos_token_id: None,
-            eos_token_ids: Vec::new(),
-            pad_token_id: None,
+            ..ModelConfig::llama()
         }
     }
 
