@@ -2,6 +2,7 @@
 //! input. Nothing here is a measurement.
 
 mod parts;
+mod seeds;
 
 use std::path::PathBuf;
 
@@ -363,6 +364,37 @@ fn the_protocols_scorer_follows_the_prompt_form() {
 }
 
 #[test]
+fn a_scorer_that_was_not_recorded_is_computed() {
+    // One of two answers occurs.
+    let references = vec!["1".to_owned(), "2".to_owned()];
+    let records: Vec<Record> =
+        (0..2).map(|i| Record { references: references.clone(), ..record("m", "dense", i, 0.0) }).collect();
+    for (metric, mean) in [("string_match_mean", "0.500000"), ("string_match_part", "1.000000")] {
+        let report = try_report(&lines(&records), metric).unwrap();
+        let table = report.file("accuracy.csv");
+        assert_eq!(table.lines().nth(1).unwrap().split(',').nth(9).unwrap(), mean, "{metric}");
+        contains(&report.page, &[&format!("scorer {metric}")]);
+    }
+}
+
+#[test]
+fn one_sample_a_task_has_no_interval() {
+    let records: Vec<Record> = pair().into_iter().filter(|r| r.sample == 5).collect();
+    let report = report(&records);
+    contains(&report.written.notes.join("\n"), &["an interval needs at least 2"]);
+    contains(&report.page, &["needs at least 2 samples of every task", "some gains have no interval (-)"]);
+    contains(
+        &report.file("tables.md"),
+        &[
+            "| gain | +100.0 (-) [1] |",
+            "| Under Quest, memory gains over attention | not decided | 0.0 (-) at 64:16 (1/4), +100.0 (-)",
+        ],
+    );
+    contains(&report.file("gains.csv"), &[",mean,2,1.000000,,,no interval"]);
+    contains(&report.written.summary, &["  +100.0      - ", "No interval (-) where a task has fewer than 2"]);
+}
+
+#[test]
 fn flops_are_shown_where_records_have_them() {
     let flops = Some(crate::runner::record::Flops { prefill: 2e9, per_step: 3e6 });
     let with = Record { flops, ..record("m", "dense", 0, 1.0) };
@@ -423,8 +455,11 @@ fn tables_figures_and_summary_are_as_before() {
 fn the_summary_fits_a_terminal() {
     let summary = report(&pair()).written.summary;
     let line = summary.lines().find(|l| l.starts_with("quest:block=64,k=4")).unwrap();
-    contains(line, &["1/16", " 20.0", " 70.0", "+50.0 ( +30.0 to  +70.0)", "\u{2502}\u{2588}\u{2588}"]);
-    assert!(summary.lines().all(|l| l.chars().count() < 110), "{summary}");
+    contains(
+        line,
+        &["1/16", " 20.0", " 70.0", "+50.0  +30.0 to  +70.0", "\u{2502}\u{2588}\u{2588}\u{2588}", "1.0 MB"],
+    );
+    assert!(summary.lines().all(|l| l.chars().count() < 120), "{summary}");
 }
 
 #[test]
