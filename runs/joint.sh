@@ -1,5 +1,5 @@
 #!/bin/bash
-# The joint pair (issue 4): attention and memory, 850M tokens each, second passes on every second batch from the
+# The joint pair (issue 4): attention and memory, 1.0B tokens each, second passes on every second batch from the
 # start (attention: window 64; memory: dilated, D = 64), then 7M tokens of fine-tuning, then evaluation: dense and
 # every method of `wane compare`, with SnapKV's wide pooling beside the default.
 #
