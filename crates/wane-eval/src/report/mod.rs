@@ -1,23 +1,21 @@
 //! The report: one page, its figures and its tables, from records alone (no model is loaded).
 //!
-//! - `input`, `gzip`: which files there are and their lines; `load`: samples, malformed input named.
+//! - `input`: which files there are and their lines; `load`: samples, malformed input named.
 //! - `method`: what a method string says: budget, family, label.
 //! - `pairing`: which models are compared, which pairs differ in their training seed alone.
 //! - `study`: accuracies, gains and costs of the samples that belong together.
 //! - `heads`, `training`: hit rates of heads, records of training runs.
 //! - `published`: the rows of arXiv 2605.28640 beside them; `statements`: which statements hold; `seeds`: what
 //!   training seeds agree on; `pooling`: what of SnapKV's gain is its pooling's.
-//! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg`, `raster` and `png` write them.
+//! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg` and `raster` write them.
 //! - `tables`, `sheet`: tables as HTML and Markdown; `csv`: one tidy file a table.
 //! - `page`: `index.html`; `terminal`: the same in a few lines.
 
 mod chart;
-mod crc32;
 mod csv;
 mod drawing;
 mod figure;
 mod figures;
-mod gzip;
 mod heads;
 mod input;
 mod load;
@@ -25,7 +23,6 @@ mod method;
 mod page;
 mod pairing;
 mod palette;
-mod png;
 mod pooling;
 mod published;
 mod raster;

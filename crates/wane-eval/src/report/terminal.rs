@@ -108,12 +108,12 @@ fn one(text: &mut String, study: &Study) {
 }
 
 fn cost(row: Option<&Row>) -> [String; 4] {
-    let time = |pick: fn(&Cost) -> &OrReason<f64>, decimals: usize| {
-        row.and_then(|r| pick(&r.cost).as_ref().ok())
-            .map_or_else(|| "-".into(), |v| format!("{v:.decimals$}"))
+    let time = |pick: fn(&Cost) -> &OrReason<f64>| {
+        let value = row.and_then(|r| pick(&r.cost).as_ref().ok());
+        value.map_or_else(|| "-".into(), |v| if *v < 100.0 { format!("{v:.2}") } else { format!("{v:.0}") })
     };
     let size = |pick: fn(&Cost) -> f64| row.map_or_else(|| "-".into(), |r| bytes(pick(&r.cost)));
-    [size(|c| c.read), size(|c| c.resident), time(|c| &c.prefill, 0), time(|c| &c.decode, 2)]
+    [size(|c| c.read), size(|c| c.resident), time(|c| &c.prefill), time(|c| &c.decode)]
 }
 
 /// What the columns are.
