@@ -9,7 +9,8 @@ use wane_eval::report::{self, Options};
 use wane_eval::runner::store::Existing;
 use wane_model::checkpoint;
 
-use super::eval::{MeasureArgs, Measurement, names};
+use super::loaded::names;
+use super::measurement::{MeasureArgs, Measurement};
 use super::shared::{out, outln, parse_plan};
 
 /// The rows of the comparison: each method at a quarter, an eighth and a sixteenth of 4096 tokens.
