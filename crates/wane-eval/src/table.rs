@@ -63,7 +63,7 @@ fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 fn tasks_of(records: &[Record]) -> Vec<&'static str> {
-    TASKS.iter().map(|t| t.name).filter(|name| records.iter().any(|r| r.task == *name)).collect()
+    TASKS.iter().map(|t| t.name).filter(|name| records.iter().any(|r| r.cell.task == *name)).collect()
 }
 
 /// The scorer that a table uses for a record: the named one, or the record's first without `comma_set`.
@@ -79,22 +79,28 @@ fn score(record: &Record, metric: &str) -> f64 {
 pub fn accuracy(records: &[Record], metric: &str) -> String {
     let tasks = tasks_of(records);
     let mut text = String::new();
-    let width =
-        records.iter().map(|r| r.model.len() + short_method(&r.method).len() + 2).max().unwrap_or(6).max(6);
+    let width = records
+        .iter()
+        .map(|r| r.cell.model.len() + short_method(&r.cell.method).len() + 2)
+        .max()
+        .unwrap_or(6)
+        .max(6);
     let _ = write!(text, "{:<width$}", "");
     tasks.iter().for_each(|t| {
         let _ = write!(text, " {:>5}", short(t));
     });
     let _ = writeln!(text, " |  mean  95 % interval |  KV read   KV kept  prefill    ms/token    n");
-    for model in distinct(records.iter().map(|r| r.model.as_str())) {
-        for method in distinct(records.iter().filter(|r| r.model == model).map(|r| r.method.as_str())) {
+    for model in distinct(records.iter().map(|r| r.cell.model.as_str())) {
+        for method in
+            distinct(records.iter().filter(|r| r.cell.model == model).map(|r| r.cell.method.as_str()))
+        {
             let rows: Vec<&Record> =
-                records.iter().filter(|r| r.model == model && r.method == method).collect();
+                records.iter().filter(|r| r.cell.model == model && r.cell.method == method).collect();
             let _ = write!(text, "{:<width$}", format!("{model}  {}", short_method(method)));
             let mut means = Vec::new();
             for task in &tasks {
                 let of_task: Vec<f64> =
-                    rows.iter().filter(|r| r.task == *task).map(|r| score(r, metric)).collect();
+                    rows.iter().filter(|r| r.cell.task == *task).map(|r| score(r, metric)).collect();
                 if of_task.is_empty() {
                     let _ = write!(text, " {:>5}", "-");
                 } else {

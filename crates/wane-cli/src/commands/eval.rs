@@ -81,11 +81,11 @@ fn caption(records: &[Record]) -> String {
     let Some(first) = records.first() else { return "no records".into() };
     format!(
         "context {}, seed {}, haystack {}, words {}, prompt form {}{}; KV read: first decode step; KV kept: after the prompt",
-        first.context,
-        first.seed,
-        first.haystack,
-        first.wordlist,
-        first.prompt_form.name(),
-        first.template.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+        first.origin.context,
+        first.cell.seed,
+        first.origin.haystack,
+        first.origin.wordlist,
+        first.origin.prompt_form.name(),
+        first.origin.template.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
     )
 }

@@ -166,8 +166,8 @@ impl Observer for Progress {
         let line = format!(
             "{}  {}  {} #{}  {:.0} %  {:.1} s",
             self.name,
-            table::short_method(&record.method),
-            record.task,
+            table::short_method(&record.cell.method),
+            record.cell.task,
             record.sample,
             100.0 * score,
             record.seconds.prefill + record.seconds.decode

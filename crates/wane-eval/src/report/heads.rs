@@ -62,7 +62,7 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
         let fail = |line: usize, message: String| Error::Line { path: path.clone(), line, message };
         let mut cut_line = None;
         let cut = input::lines(path, |number, line, whole| match serde_json::from_slice::<Hits>(line) {
-            Ok(hits) if hits.version <= VERSION => {
+            Ok(hits) if hits.cell.version <= VERSION => {
                 all.push(hits);
                 Ok(())
             }
@@ -113,12 +113,12 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
 fn setup(cell: &Hits) -> String {
     format!(
         "context {} tokens, tokenizer {}, sample seed {}, haystack {}, words {}, prompt form {}",
-        cell.context,
-        short_hash(&cell.tokenizer),
-        cell.seed,
-        cell.haystack,
-        cell.wordlist,
-        cell.prompt_form.name()
+        cell.origin.context,
+        short_hash(&cell.origin.tokenizer),
+        cell.cell.seed,
+        cell.origin.haystack,
+        cell.origin.wordlist,
+        cell.origin.prompt_form.name()
     )
 }
 
@@ -131,16 +131,17 @@ impl Kinds {
     /// Finds names and their order.
     fn order(&mut self) {
         for cell in &self.cells {
-            let (label, hash, memory) = (cell.model.clone(), cell.model_hash.clone(), cell.memory);
+            let (label, hash, memory) =
+                (cell.cell.model.clone(), cell.cell.model_hash.clone(), cell.cell.memory);
             if !self.models.iter().any(|m| m.hash == hash) {
                 let look = Look { colour: 0, marker: 0 };
                 self.models.push(HitModel { label, look, hash, memory });
             }
-            if !self.tasks.contains(&cell.task) {
-                self.tasks.push(cell.task.clone());
+            if !self.tasks.contains(&cell.cell.task) {
+                self.tasks.push(cell.cell.task.clone());
             }
-            if !self.methods.contains(&cell.method) {
-                self.methods.push(cell.method.clone());
+            if !self.methods.contains(&cell.cell.method) {
+                self.methods.push(cell.cell.method.clone());
             }
         }
         self.models.sort_by_key(|m| m.memory);
@@ -161,7 +162,9 @@ impl Kinds {
 
     /// The cell of a model, method and task.
     pub(super) fn cell(&self, model: &HitModel, method: &str, task: &str) -> Option<&Hits> {
-        self.cells.iter().find(|c| c.model_hash == model.hash && c.method == method && c.task == task)
+        self.cells
+            .iter()
+            .find(|c| c.cell.model_hash == model.hash && c.cell.method == method && c.cell.task == task)
     }
 
     /// Cells of a model and method, in the order of the tasks.
@@ -172,7 +175,7 @@ impl Kinds {
 
     /// What was looked at under a method.
     pub(super) fn measured(&self, method: &str) -> &'static str {
-        let measured = self.cells.iter().find(|c| c.method == method).map(|c| c.measured);
+        let measured = self.cells.iter().find(|c| c.cell.method == method).map(|c| c.measured);
         match measured {
             Some(Measured::DecodeSteps) | None => "every sparse decode step",
             Some(Measured::Retained) => "what stayed after the prompt",
@@ -353,10 +356,10 @@ pub(super) fn csv(heads: &Heads) -> String {
                 let (n, free) = (cell.examples, cell.free_examples);
                 let fields = [
                     (number + 1).to_string(),
-                    cell.model.clone(),
-                    cell.model_hash.clone(),
-                    cell.method.clone(),
-                    cell.task.clone(),
+                    cell.cell.model.clone(),
+                    cell.cell.model_hash.clone(),
+                    cell.cell.method.clone(),
+                    cell.cell.task.clone(),
                     n.to_string(),
                     head.layer.to_string(),
                     head.head.to_string(),

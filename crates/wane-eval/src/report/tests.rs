@@ -8,8 +8,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::*;
+use crate::ruler::prompt::PromptForm;
 use crate::runner::record::Record;
-use crate::runner::store::tests::record;
+use crate::runner::store::tests::{record, with};
 
 const QUEST: &str = "quest:block=64,k=4,first=1,local=1,count_forced=true,dense_layers=0,share=group_sum,sparse_from=first_generated,selector=own";
 
@@ -27,7 +28,10 @@ fn pair() -> Vec<Record> {
             {
                 for (model, limit) in [("memory", memory), ("attention", attention)] {
                     let record = record(model, &method, sample, right(limit));
-                    all.push(Record { task: task.into(), context: 4096, ..record });
+                    all.push(with(record, |r| {
+                        r.cell.task = task.into();
+                        r.origin.context = 4096;
+                    }));
                 }
             }
         }
@@ -185,9 +189,11 @@ fn the_same_records_give_the_same_files() {
 fn missing_cells_say_why() {
     let mut records = pair();
     records.retain(|r| {
-        !(r.method == quest(4) && r.model == "memory" && (r.task == "niah_single_1" || r.sample > 3))
+        !(r.cell.method == quest(4)
+            && r.cell.model == "memory"
+            && (r.cell.task == "niah_single_1" || r.sample > 3))
     });
-    records.retain(|r| !(r.method == quest(16) && r.model == "memory"));
+    records.retain(|r| !(r.cell.method == quest(16) && r.cell.model == "memory"));
     let report = report(&records);
     contains(
         &report.file("tables.md"),
@@ -227,8 +233,11 @@ fn random_seeds_are_one_row_with_the_population_deviation() {
 #[test]
 fn other_contexts_and_versions_are_kept_apart() {
     let mut records = pair();
-    records.push(Record { context: 2048, ..record("memory", "dense", 0, 0.0) });
-    records.push(Record { version: 0, context: 4096, ..record("memory", "dense", 0, 0.0) });
+    records.push(with(record("memory", "dense", 0, 0.0), |r| r.origin.context = 2048));
+    records.push(with(record("memory", "dense", 0, 0.0), |r| {
+        r.cell.version = 0;
+        r.origin.context = 4096;
+    }));
     let report = report(&records);
     assert_eq!(
         report.written.notes,
@@ -246,11 +255,7 @@ fn other_contexts_and_versions_are_kept_apart() {
 #[test]
 fn repeated_cut_and_newer_records_are_left_out_and_said() {
     let mut text = lines(&pair());
-    text.push_str(&lines(&[Record {
-        task: "niah_single_1".into(),
-        context: 4096,
-        ..record("memory", "dense", 0, 0.0)
-    }]));
+    text.push_str(&lines(&[with(record("memory", "dense", 0, 0.0), |r| r.origin.context = 4096)]));
     text.push_str("{\"version\":2,\"something\":\"new\"}\n\n{\"version\":1,\"mod");
     let report = try_report(&text, "task").unwrap();
     assert_eq!(report.written.records, 120);
@@ -275,7 +280,7 @@ fn unknown_methods_are_in_the_tables() {
 
 #[test]
 fn names_are_escaped() {
-    let report = report(&[Record { model: "<script>&\"".into(), ..record("m", "dense", 0, 1.0) }]);
+    let report = report(&[with(record("m", "dense", 0, 1.0), |r| r.cell.model = "<script>&\"".into())]);
     assert!(!report.page.contains("<script>"));
     contains(&report.page, &["&lt;script&gt;&amp;&quot;"]);
 }
@@ -344,8 +349,11 @@ fn gzip_is_read_and_its_early_end_said() {
 #[test]
 fn tokenizers_and_prompt_forms_are_kept_apart() {
     let mut records = pair();
-    let other = Record { context: 4096, tokenizer: "u".into(), ..record("memory", "dense", 0, 0.0) };
-    records.push(Record { prompt_form: crate::ruler::prompt::PromptForm::Input, ..other });
+    records.push(with(record("memory", "dense", 0, 0.0), |r| {
+        r.origin.context = 4096;
+        r.origin.tokenizer = "u".into();
+        r.origin.prompt_form = PromptForm::Input;
+    }));
     let report = report(&records);
     contains(
         &report.written.notes.join("\n"),
@@ -358,7 +366,7 @@ fn tokenizers_and_prompt_forms_are_kept_apart() {
 fn the_protocols_scorer_follows_the_prompt_form() {
     let scores = [("string_match_all".to_owned(), 1.0), ("comma_set".to_owned(), 0.0)];
     let scored = Record { scores: scores.into(), ..record("m", "dense", 0, 0.0) };
-    let input = Record { prompt_form: crate::ruler::prompt::PromptForm::Input, ..scored.clone() };
+    let input = with(scored.clone(), |r| r.origin.prompt_form = PromptForm::Input);
     let mean = |records: &[Record], metric: &str| {
         let report = try_report(&lines(records), metric).unwrap();
         let table = report.file("accuracy.csv");

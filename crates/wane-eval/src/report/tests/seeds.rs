@@ -2,7 +2,7 @@
 
 use super::{contains, report};
 use crate::runner::record::Record;
-use crate::runner::store::tests::record;
+use crate::runner::store::tests::{record, with};
 
 fn snapkv(pooling: &str) -> String {
     format!("snapkv:k=512,window=64,{pooling},share=group_mean,dense_layers=0,selector=own")
@@ -13,11 +13,12 @@ const WIDE: &str = "kernel=15,pool=max";
 
 /// Ten samples of one task; the first `right` are right.
 fn row(model: &str, method: &str, right: usize) -> Vec<Record> {
-    let one = |sample| Record {
-        context: 4096,
-        memory: model.contains("memory"),
-        new_tokens: 8,
-        ..record(model, method, sample, f64::from(u8::from(sample < right)))
+    let one = |sample| {
+        with(record(model, method, sample, f64::from(u8::from(sample < right))), |record| {
+            record.origin.context = 4096;
+            record.cell.memory = model.contains("memory");
+            record.new_tokens = 8;
+        })
     };
     (0..10).map(one).collect()
 }
@@ -67,14 +68,14 @@ fn training_seeds_stand_side_by_side() {
 
 #[test]
 fn one_pair_has_no_table_of_seeds() {
-    let one: Vec<Record> = seeds().into_iter().filter(|r| r.model.ends_with("s1")).collect();
+    let one: Vec<Record> = seeds().into_iter().filter(|r| r.cell.model.ends_with("s1")).collect();
     let report = report(&one);
     assert!(!report.page.contains("training seeds</th>") && !report.out.join("seeds.csv").exists());
 }
 
 #[test]
 fn wide_pooling_is_a_family_of_its_own_beside_the_default() {
-    let one: Vec<Record> = seeds().into_iter().filter(|r| r.model.ends_with("s1")).collect();
+    let one: Vec<Record> = seeds().into_iter().filter(|r| r.cell.model.ends_with("s1")).collect();
     let report = report(&one);
     contains(
         &report.page,
@@ -89,7 +90,7 @@ fn wide_pooling_is_a_family_of_its_own_beside_the_default() {
     );
     contains(&report.file("tables.md"), &["| memory-s1 minus attention-s1 | 20.0 | 90.0 | 80.0 | 90.0 |"]);
     // Without such rows the page says what is missing; where answers are short there is nothing to say.
-    let narrow: Vec<Record> = one.into_iter().filter(|r| !r.method.contains(WIDE)).collect();
+    let narrow: Vec<Record> = one.into_iter().filter(|r| !r.cell.method.contains(WIDE)).collect();
     contains(&super::report(&narrow).page, &["No record here has wider pooling"]);
     let short: Vec<Record> = narrow.into_iter().map(|r| Record { new_tokens: 4, ..r }).collect();
     assert!(!super::report(&short).page.contains("SnapKV with care"));
