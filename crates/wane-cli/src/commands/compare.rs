@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         eprintln!("note: {note}");
     }
     out!("{}", written.summary);
-    if args.samples < 100 {
+    if (2..100).contains(&args.samples) {
         outln!("Intervals are of the mean over tasks; single cells need --samples 500.");
     }
     outln!("page: {}", written.page.display());

@@ -193,7 +193,8 @@ fn different(study: &Study) -> String {
     format!("prompt form {}, context {}", study.setup.prompt_form.name(), study.setup.context)
 }
 
-fn count(n: usize, what: &str) -> String {
+/// `1 task`, `2 tasks`.
+pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn caution(study: &Study, number: usize) -> Option<Caution> {
             Some([default.iter().copied().find(|arm| k(*arm) == k(wide))?, wide])
         })
         .collect();
-    let narrow = study.answer_tokens.filter(|tokens| *tokens > kernel);
+    let narrow = longer(study, kernel);
     if narrow.is_none() && couples.is_empty() {
         return None;
     }
@@ -66,6 +66,19 @@ pub(super) fn caution(study: &Study, number: usize) -> Option<Caution> {
         (false, None) => "Rows with wider pooling are below.".to_owned(),
     });
     Some(Caution { text, table: (!couples.is_empty()).then(|| table(study, &couples, number)) })
+}
+
+/// Whether answers have more tokens than SnapKV's default rows pool.
+pub(super) fn is_narrow(study: &Study) -> bool {
+    let group = study.groups().into_iter().find(|(group, _)| group == "SnapKV");
+    let kernel =
+        group.and_then(|(_, arms)| study.arms[*arms.first()?].method.setting("kernel")?.parse().ok());
+    kernel.is_some_and(|kernel| longer(study, kernel).is_some())
+}
+
+/// The tokens of an answer, if they are more than the kernel.
+fn longer(study: &Study, kernel: f64) -> Option<f64> {
+    study.answer_tokens.filter(|tokens| *tokens > kernel)
 }
 
 /// What wide pooling changes for a pair, in numbers.

@@ -4,9 +4,10 @@
 use std::fmt::Write as _;
 
 use super::method::budget_name;
+use super::page::count;
 use super::pairing::Seeds;
 use super::study::{Cost, Difference, Row, Study};
-use super::{OrReason, seeds};
+use super::{OrReason, pooling, seeds};
 use crate::table::bytes;
 
 /// Characters of a bar of 100 points, on either side of zero.
@@ -119,11 +120,17 @@ fn cost(row: Option<&Row>) -> [String; 4] {
 /// What the columns are.
 fn legend(study: &Study, shown: &Shown<'_>, costs: usize) -> String {
     let rest = format!(
-        "mean of {} tasks, at most {} samples each.\nK/V read for a token, K/V kept after the prompt, median times: those of {}.",
-        study.tasks.len(),
-        study.samples,
+        "mean of {}, at most {} each.\nK/V read for a token, K/V kept after the prompt, median times: those of {}.",
+        count(study.tasks.len(), "task"),
+        count(study.samples, "sample"),
         study.models[costs].label
     );
+    let care = if pooling::is_narrow(study) {
+        "\nSnapKV with care: its default pooling is narrower than an answer here; the page says more."
+    } else {
+        ""
+    };
+    let rest = rest + care;
     match shown {
         Shown::Seeds(family) => {
             format!("{}: accuracies and gains are means of the seeds; {rest}", seeds::title(family))

@@ -89,6 +89,7 @@ fn wide_pooling_is_a_family_of_its_own_beside_the_default() {
         ],
     );
     contains(&report.file("tables.md"), &["| memory-s1 minus attention-s1 | 20.0 | 90.0 | 80.0 | 90.0 |"]);
+    contains(&report.written.summary, &["SnapKV with care: its default pooling is narrower"]);
     // Without such rows the page says what is missing; where answers are short there is nothing to say.
     let narrow: Vec<Record> = one.into_iter().filter(|r| !r.cell.method.contains(WIDE)).collect();
     contains(&super::report(&narrow).page, &["No record here has wider pooling"]);
