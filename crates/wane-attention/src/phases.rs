@@ -110,6 +110,8 @@ pub struct EvictStep<'a> {
     pub dims: AttentionDims,
     /// Number of the sequence, for random selectors.
     pub sequence: u32,
+    /// I32 [heads]: the prompt's length for each query head.
+    pub lens: &'a Tensor,
 }
 
 /// Decides what stays in the cache after the prompt.
@@ -117,14 +119,15 @@ pub trait EvictPhase: fmt::Debug + Send + Sync {
     /// How many of the prompt's last queries [`Self::keep`] wants to see.
     fn query_window(&self) -> usize;
 
-    /// Whether a prompt of `len` tokens would lose anything in this layer.
-    fn evicts(&self, layer: usize, len: usize) -> bool;
+    /// How many rows of a prompt of `len` tokens stay in this layer, the same for each head; `None` if it
+    /// would not lose any. Pages are taken before [`Self::keep`] has said which rows.
+    fn keeps(&self, layer: usize, len: usize) -> Option<usize>;
 
     /// Whether [`Self::keep`] gives a set of rows per query head. The cache of the layer then has
     /// one for each of them, also where nothing was evicted, so that sequences can decode together.
     fn per_query_head(&self, layer: usize) -> bool;
 
-    /// What to keep for each KV head (or each query head).
+    /// What to keep for each KV head (or each query head). Must not wait for the device.
     ///
     /// # Errors
     /// An operator failed.
@@ -134,8 +137,8 @@ pub trait EvictPhase: fmt::Debug + Send + Sync {
 /// What stays in the cache after the prompt.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// Positions for each KV head (or each query head), ascending.
-    pub rows: Vec<Vec<i32>>,
+    /// Positions for each KV head (or each query head): [`EvictPhase::keeps`] of them, ascending.
+    pub selection: Selection,
     /// f32 [heads that selected, positions that were scored].
     pub scores: Tensor,
     /// How many of the newest positions stay whatever their scores.

@@ -13,6 +13,7 @@ pub mod kv;
 pub mod ops;
 pub mod probe;
 pub mod tensor;
+pub mod transfers;
 pub mod weight;
 
 mod cpu;

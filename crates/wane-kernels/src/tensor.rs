@@ -10,7 +10,7 @@ use half::bf16;
 
 use crate::cpu::CpuBuffer;
 use crate::cuda::CudaBuffer;
-use crate::{Device, Error, Result};
+use crate::{Device, Error, Result, transfers};
 
 /// Element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,6 +156,7 @@ impl Tensor {
                 bytes.len(),
             ));
         }
+        transfers::uploaded();
         match Arc::get_mut(&mut tensor.storage).expect("fresh storage") {
             Storage::Cpu(buffer) => buffer.bytes_mut().copy_from_slice(bytes),
             Storage::Cuda(buffer) => buffer.upload(0, bytes)?,
@@ -331,6 +332,7 @@ impl Tensor {
     /// # Errors
     /// The copy failed.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        transfers::downloaded();
         let start = self.offset * self.dtype.size();
         match &*self.storage {
             Storage::Cpu(buffer) => Ok(buffer.bytes()[start..start + self.num_bytes()].to_vec()),

@@ -17,12 +17,14 @@ use std::sync::Arc;
 use wane_kernels::ops::block_attention::{self, Reads};
 use wane_kernels::ops::embedding::embedding;
 use wane_kernels::ops::paged_kv;
-use wane_kernels::{Tensor, Weight};
+use wane_kernels::{DType, Tensor, Weight};
 
 use crate::cache::lane::{Lane, PageTable, lane_tensor};
+use crate::cache::ring::Rows;
+use crate::cache::words::{Part, Uploaded, Words};
 use crate::phases::{BlockReads, DecodeStep, LayerSelector, LayerStart};
 use crate::{CacheConfig, Error, Qkv, Result, SequenceCache};
-use schedule::Schedule;
+use schedule::{Coming, Schedule};
 
 pub use account::StepBytes;
 
@@ -59,6 +61,15 @@ struct BatchLayer {
     last_reads: Option<BlockReads>,
 }
 
+/// What one layer has among the words that a build uploads.
+#[derive(Debug)]
+struct LayerPlan {
+    // Number of its schedule.
+    schedule: usize,
+    table: Part,
+    repeat: Option<Part>,
+}
+
 impl DecodeBatch {
     /// Takes over sequences whose prompts are in, all under the same plan, and reserves pages for
     /// `max_new_tokens` steps (more are added when they are used up).
@@ -84,7 +95,7 @@ impl DecodeBatch {
                 )));
             }
         }
-        let empty = Tensor::from_i32(&[], &[0], config.pool.device())?;
+        let empty = Tensor::uninit(&[0], DType::I32, config.pool.device())?;
         let mut batch = Self {
             config,
             caches,
@@ -95,7 +106,7 @@ impl DecodeBatch {
             first_positions: Vec::new(),
             numbers: Vec::new(),
         };
-        batch.build(max_new_tokens.max(1))?;
+        batch.build(max_new_tokens.max(1), None)?;
         Ok(batch)
     }
 
@@ -213,8 +224,8 @@ impl DecodeBatch {
     pub fn advance(&mut self) -> Result<()> {
         self.step += 1;
         if self.step == self.steps {
-            self.settle()?;
-            self.build(MORE_STEPS)?;
+            let memory = self.settle();
+            self.build(MORE_STEPS, Some(memory))?;
         }
         Ok(())
     }
@@ -235,13 +246,16 @@ impl DecodeBatch {
             return Ok(Vec::new());
         }
         let left = (self.steps - self.step).max(1);
-        self.settle()?;
+        let mut memory = self.settle();
         let mut retired = Vec::with_capacity(places.len());
         for &place in places.iter().rev() {
-            retired.push(self.caches.remove(place));
+            let mut cache = self.caches.remove(place);
+            hand_back(&mut cache, place, &memory)?;
+            retired.push(cache);
         }
         retired.reverse();
-        self.build(left)?;
+        keep_rows(&mut memory, places)?;
+        self.build(left, Some(memory))?;
         Ok(retired)
     }
 
@@ -250,33 +264,35 @@ impl DecodeBatch {
     /// # Errors
     /// Copying the memory states failed.
     pub fn finish(mut self) -> Result<Vec<SequenceCache>> {
-        self.settle()?;
+        let memory = self.settle();
+        for (place, cache) in self.caches.iter_mut().enumerate() {
+            hand_back(cache, place, &memory)?;
+        }
         Ok(self.caches)
     }
 
-    /// Writes the steps taken into the sequences' own state and drops the tables.
-    fn settle(&mut self) -> Result<()> {
-        let layers = std::mem::take(&mut self.layers);
-        for (place, cache) in self.caches.iter_mut().enumerate() {
-            for (state, layer) in cache.layers.iter_mut().zip(&layers) {
+    /// Writes the steps taken into the sequences' own state and drops the tables. Every layer's memory,
+    /// which stays the batch's, comes back.
+    fn settle(&mut self) -> Vec<Option<Tensor>> {
+        let memory = std::mem::take(&mut self.layers).into_iter().map(|layer| layer.memory).collect();
+        for cache in &mut self.caches {
+            for state in &mut cache.layers {
                 for lane in &mut state.lanes {
                     (0..self.step).for_each(|_| {
                         lane.rows.place();
                     });
                 }
                 state.seen += self.step;
-                if let Some(memory) = &layer.memory {
-                    state.memory = Some(memory.slice(place, place + 1)?.duplicate()?);
-                }
             }
             cache.decoded += self.step;
         }
         self.step = 0;
-        Ok(())
+        memory
     }
 
-    /// Reserves pages for `steps` steps and builds every table.
-    fn build(&mut self, steps: usize) -> Result<()> {
+    /// Reserves pages for `steps` steps and builds every table: one copy to the device for all layers.
+    /// Without `memory`, every layer's, it is the sequences' own.
+    fn build(&mut self, steps: usize, memory: Option<Vec<Option<Tensor>>>) -> Result<()> {
         self.step = 0;
         self.steps = steps;
         self.layers.clear();
@@ -285,68 +301,127 @@ impl DecodeBatch {
         if self.caches.is_empty() {
             return Ok(());
         }
-        let device = self.config.pool.device().clone();
-        let positions: Vec<i32> = (0..steps)
-            .flat_map(|step| self.first_positions.iter().map(move |position| (position + step) as i32))
-            .collect();
-        self.positions = Tensor::from_i32(&positions, &[steps, self.len()], &device)?;
-        let mut schedules: Vec<(Vec<crate::cache::ring::Rows>, Arc<Schedule>)> = Vec::new();
+        let mut words = Words::default();
+        let steps_positions = (0..steps)
+            .flat_map(|step| self.first_positions.iter().map(move |position| (position + step) as i32));
+        let positions = words.push(&[steps, self.len()], steps_positions);
+        let mut coming: Vec<(Vec<Rows>, Coming, Part)> = Vec::new();
+        let mut plans = Vec::with_capacity(self.config.layers);
         for layer in 0..self.config.layers {
             let rows: Vec<_> = lanes(&self.caches, layer).map(|lane| lane.rows.clone()).collect();
-            let schedule = match schedules.iter().find(|(same, _)| *same == rows) {
-                Some((_, schedule)) => schedule.clone(),
+            let number = match coming.iter().position(|(same, ..)| *same == rows) {
+                Some(number) => number,
                 None => {
-                    let schedule = Arc::new(Schedule::new(rows.clone(), steps, &device)?);
-                    schedules.push((rows, schedule.clone()));
-                    schedule
+                    let schedule = Coming::new(rows.clone(), steps, &mut words);
+                    let lens = words.push(&[rows.len()], rows.iter().map(|rows| rows.len as i32));
+                    coming.push((rows, schedule, lens));
+                    coming.len() - 1
                 }
             };
-            let built = self.build_layer(layer, schedule)?;
+            plans.push(self.plan_layer(layer, number, &coming[number].1, &mut words)?);
+        }
+        let uploaded = words.upload(self.config.pool.device())?;
+        self.positions = uploaded.part(&positions)?;
+        let mut schedules = Vec::with_capacity(coming.len());
+        for (_, schedule, lens) in coming {
+            schedules.push((Arc::new(schedule.placed(&uploaded)?), uploaded.part(&lens)?));
+        }
+        let mut memory = memory.map(Vec::into_iter);
+        for (layer, plan) in plans.into_iter().enumerate() {
+            let memory = match &mut memory {
+                Some(memory) => memory.next().flatten(),
+                None => self.stack_memory(layer)?,
+            };
+            let (schedule, lens) = &schedules[plan.schedule];
+            let built = self.build_layer(layer, (schedule, lens), (&plan, &uploaded), memory)?;
             self.layers.push(built);
         }
         Ok(())
     }
 
-    fn build_layer(&mut self, layer: usize, schedule: Arc<Schedule>) -> Result<BatchLayer> {
+    /// Takes the pages of a layer's coming steps, and says what the device must know.
+    fn plan_layer(
+        &mut self,
+        layer: usize,
+        schedule: usize,
+        coming: &Coming,
+        words: &mut Words,
+    ) -> Result<LayerPlan> {
         let pool = self.config.pool.clone();
-        let device = pool.device();
-        let last_lens = &schedule.lens()[self.steps - 1];
         let all = self.caches.iter_mut().flat_map(|cache| &mut cache.layers[layer].lanes);
-        for (lane, &len) in all.zip(last_lens) {
+        for (lane, &len) in all.zip(&coming.lens()[self.steps - 1]) {
             let first_written = if lane.rows.ring.is_some() { 0 } else { lane.rows.len };
             lane.reserve(&pool, first_written, len)?;
         }
         let lane_heads = self.caches[0].layers[layer].lanes.len();
-        let table = PageTable::new(lanes(&self.caches, layer), lane_heads, &pool)?;
-        let lens: Vec<usize> = lanes(&self.caches, layer).map(|lane| lane.rows.len).collect();
-        let device_lens = lane_tensor(lens.iter().copied(), device)?;
-        let kv = table.view(&device_lens, lens.iter().copied().max().unwrap_or(0));
-        let selector = match &self.caches[0].phases.decode {
-            Some(phase) => {
-                phase.start_layer(&LayerStart { layer, config: &self.config, kv, schedule: &schedule })?
-            }
-            None => None,
-        };
+        let table = PageTable::part(lanes(&self.caches, layer), words);
         let repeat = match lane_heads / self.config.kv_heads {
             1 => None,
-            group => Some(lane_tensor((0..self.len() * lane_heads).map(|row| row / group), device)?),
+            group => {
+                let rows = self.len() * lane_heads;
+                Some(words.push(&[rows], (0..rows).map(|row| (row / group) as i32)))
+            }
         };
-        let memory = self.stack_memory(layer)?;
-        Ok(BatchLayer { table, schedule, selector, repeat, memory, last_reads: None })
+        Ok(LayerPlan { schedule, table, repeat })
     }
 
-    /// The memory states of one layer side by side.
-    fn stack_memory(&self, layer: usize) -> Result<Option<Tensor>> {
-        let states: Vec<&Tensor> =
-            self.caches.iter().filter_map(|cache| cache.layers[layer].memory.as_ref()).collect();
-        let Some(first) = states.first() else { return Ok(None) };
-        let mut bytes = Vec::with_capacity(states.len() * first.num_bytes());
-        for state in &states {
-            bytes.extend(state.to_bytes()?);
-        }
-        let shape = [self.len(), 2, first.width()];
-        Ok(Some(Tensor::from_bytes(&bytes, &shape, first.dtype(), first.device())?))
+    fn build_layer(
+        &self,
+        layer: usize,
+        (schedule, device_lens): (&Arc<Schedule>, &Tensor),
+        (plan, uploaded): (&LayerPlan, &Uploaded),
+        memory: Option<Tensor>,
+    ) -> Result<BatchLayer> {
+        let lane_heads = self.caches[0].layers[layer].lanes.len();
+        let table = PageTable::at(uploaded.part(&plan.table)?, lane_heads, &self.config.pool);
+        let longest = lanes(&self.caches, layer).map(|lane| lane.rows.len).max().unwrap_or(0);
+        let kv = table.view(device_lens, longest);
+        let selector = match &self.caches[0].phases.decode {
+            Some(phase) => phase.start_layer(&LayerStart { layer, config: &self.config, kv, schedule })?,
+            None => None,
+        };
+        let repeat = plan.repeat.as_ref().map(|part| uploaded.part(part)).transpose()?;
+        Ok(BatchLayer { table, schedule: schedule.clone(), selector, repeat, memory, last_reads: None })
     }
+
+    /// Takes the memory states of one layer out of the sequences, side by side.
+    fn stack_memory(&mut self, layer: usize) -> Result<Option<Tensor>> {
+        let states: Vec<Tensor> =
+            self.caches.iter_mut().filter_map(|cache| cache.layers[layer].memory.take()).collect();
+        let Some(first) = states.first() else { return Ok(None) };
+        let width = first.width();
+        let mut memory = Tensor::uninit(&[states.len(), 2, width], first.dtype(), first.device())?;
+        for (place, state) in states.iter().enumerate() {
+            memory.copy_rows_from(2 * place..2 * place + 2, state)?;
+        }
+        Ok(Some(memory))
+    }
+}
+
+/// Gives a sequence that leaves its memory states back.
+fn hand_back(cache: &mut SequenceCache, place: usize, memory: &[Option<Tensor>]) -> Result<()> {
+    for (state, memory) in cache.layers.iter_mut().zip(memory) {
+        if let Some(memory) = memory {
+            state.memory = Some(memory.slice(place, place + 1)?.duplicate()?);
+        }
+    }
+    Ok(())
+}
+
+/// Drops the rows of sequences that left, at these places, from every layer's memory.
+fn keep_rows(memory: &mut [Option<Tensor>], left: &[usize]) -> Result<()> {
+    let Some(first) = memory.iter().flatten().next() else { return Ok(()) };
+    let stay: Vec<usize> = (0..first.dim(0)).filter(|place| !left.contains(place)).collect();
+    if stay.is_empty() {
+        return Ok(());
+    }
+    let rows = lane_tensor(stay, first.device())?;
+    for state in memory.iter_mut().flatten() {
+        let (pairs, dtype) = (state.reshape(&[state.dim(0), 2 * state.width()])?, state.dtype());
+        let kept = embedding(&rows, &Weight::Dense(pairs), dtype)?;
+        *state = kept.reshape(&[rows.len(), 2, state.width()])?;
+    }
+    Ok(())
 }
 
 /// The lanes of one layer, sequence-major.

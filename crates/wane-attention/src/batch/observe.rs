@@ -46,7 +46,7 @@ impl DecodeBatch {
                 let choice = Choice { candidates: longest.div_ceil(block), forced, scores: Vec::new() };
                 (Unit::Block(block), (0..heads).map(blocks).collect(), choice)
             } else if lanes.iter().any(|lane| lane.rows.ring.is_some()) {
-                let held: Vec<Vec<i32>> = (0..lanes.len())
+                let held = (0..lanes.len())
                     .map(|lane| {
                         let mut rows: Rows = lanes[lane].rows.clone();
                         (0..=self.step).for_each(|_| {
@@ -54,7 +54,7 @@ impl DecodeBatch {
                         });
                         cache.layers[layer].positions(lane, &rows.numbers())
                     })
-                    .collect();
+                    .collect::<Result<Vec<Vec<i32>>>>()?;
                 let group = heads / held.len();
                 let indices = (0..heads).map(|head| vec![held[head / group].clone()]).collect();
                 (Unit::Position, indices, Choice { candidates: position + 1, ..Choice::default() })

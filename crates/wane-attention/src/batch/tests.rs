@@ -1,5 +1,7 @@
 //! Decode batches: sequences that come and go, memory states, bytes by hand.
 
+mod transfers;
+
 use wane_kernels::Tensor;
 use wane_kernels::testing::device;
 

@@ -34,6 +34,7 @@ impl SequenceCache {
         }
         let phases = plan.phases()?;
         let mut fork = Self { plan, phases, ..self.clone() };
+        let mut ending = Vec::new();
         for layer in 0..fork.layers.len() {
             let state = &mut fork.layers[layer];
             // Rows that a ring holds in another order are all there, but not in order.
@@ -41,7 +42,7 @@ impl SequenceCache {
                 lane.rows.ring = None;
             }
             let len = state.seen;
-            let evicts = fork.phases.evict.as_ref().is_some_and(|phase| phase.evicts(layer, len));
+            let evicts = fork.phases.evict.as_ref().is_some_and(|phase| phase.keeps(layer, len).is_some());
             let repeats = fork.phases.evict.as_ref().is_some_and(|phase| phase.per_query_head(layer));
             if !state.complete || !(evicts || repeats || fork.ring(layer).is_some()) {
                 continue;
@@ -52,10 +53,9 @@ impl SequenceCache {
                     fork.plan, fork.decoded
                 )));
             }
-            let dtype = fork.layers[layer].last_queries.as_ref().map(wane_kernels::Tensor::dtype);
-            let (k, _) = fork.gather(layer, len, dtype.unwrap_or(fork.config.pool.dtype()))?;
-            fork.end_prompt(layer, &k)?;
+            ending.push(layer);
         }
+        fork.end_prompt(&ending, None)?;
         Ok(fork)
     }
 }

@@ -6,6 +6,7 @@ use wane_kernels::kv::PAGE_LEN;
 use wane_kernels::{Device, KvView, Page, PagePool, Tensor};
 
 use super::ring::Rows;
+use super::words::{Part, Words};
 use crate::Result;
 
 #[derive(Debug, Clone, Default)]
@@ -40,23 +41,23 @@ pub(crate) struct PageTable {
 }
 
 impl PageTable {
-    /// Of `lanes`, sequence-major, `kv_heads` of them to a sequence.
-    pub(crate) fn new<'a>(
-        lanes: impl IntoIterator<Item = &'a Lane>,
-        kv_heads: usize,
-        pool: &Arc<PagePool>,
-    ) -> Result<Self> {
+    /// The addresses of the pages of `lanes`, sequence-major: once they are on the device, [`Self::at`] takes them.
+    pub(crate) fn part<'a>(lanes: impl IntoIterator<Item = &'a Lane>, words: &mut Words) -> Part {
         let lanes: Vec<&Lane> = lanes.into_iter().collect();
         let max_pages = lanes.iter().map(|lane| lane.pages.len()).max().unwrap_or(0).max(1);
-        let mut words = Vec::with_capacity(lanes.len() * max_pages * 2);
+        let mut addresses = Vec::with_capacity(lanes.len() * max_pages * 2);
         for lane in &lanes {
             for page in 0..max_pages {
                 let address = lane.pages.get(page).map_or(0, |page| page.address());
-                words.extend([address as u32 as i32, (address >> 32) as u32 as i32]);
+                addresses.extend([address as u32 as i32, (address >> 32) as u32 as i32]);
             }
         }
-        let table = Tensor::from_i32(&words, &[lanes.len(), max_pages, 2], pool.device())?;
-        Ok(Self { table, kv_heads, pool: pool.clone() })
+        words.push(&[lanes.len(), max_pages, 2], addresses)
+    }
+
+    /// Of addresses on the device, I32 [lanes, max_pages, 2], `kv_heads` lanes to a sequence.
+    pub(crate) fn at(table: Tensor, kv_heads: usize, pool: &Arc<PagePool>) -> Self {
+        Self { table, kv_heads, pool: pool.clone() }
     }
 
     /// What operators take; `lens` I32 [lanes], none above `max_len`.

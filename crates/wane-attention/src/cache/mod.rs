@@ -10,9 +10,11 @@ mod evict;
 mod fork;
 pub(crate) mod lane;
 mod prefill;
+mod retained;
 pub mod ring;
 #[cfg(test)]
 mod tests;
+pub(crate) mod words;
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use wane_kernels::{DType, PagePool, Tensor};
 use crate::phases::Phases;
 use crate::{Error, Plan, Result, SharedProbe};
 use lane::Lane;
+use retained::Retained;
 
 /// The shape of the model as the cache sees it.
 #[derive(Debug, Clone)]
@@ -91,7 +94,7 @@ pub(crate) struct LayerCache {
     // [<= window, heads * head_dim]
     pub(crate) last_queries: Option<Tensor>,
     // Positions that an eviction kept, for each lane.
-    pub(crate) retained: Option<Vec<Vec<i32>>>,
+    pub(crate) retained: Option<Arc<Retained>>,
     // f32 [1, 2, width]
     pub(crate) memory: Option<Tensor>,
     // Tokens of the prompt when it ended.
@@ -101,14 +104,15 @@ pub(crate) struct LayerCache {
 }
 
 impl LayerCache {
-    /// True positions of the rows that lane `lane` holds, ascending.
-    pub(crate) fn positions(&self, lane: usize, rows: &[usize]) -> Vec<i32> {
-        let Some(kept) = self.retained.as_ref().and_then(|kept| kept.get(lane)) else {
-            return rows.iter().map(|&row| row as i32).collect();
+    /// True positions of the rows that lane `lane` holds, ascending. Waits for the device after an eviction.
+    pub(crate) fn positions(&self, lane: usize, rows: &[usize]) -> Result<Vec<i32>> {
+        let Some(retained) = &self.retained else {
+            return Ok(rows.iter().map(|&row| row as i32).collect());
         };
+        let kept = &retained.rows()?[lane];
         // Rows after the retained ones are the tokens after the prompt, in order.
         let beyond = |row: usize| (self.prompt + row - kept.len()) as i32;
-        rows.iter().map(|&row| kept.get(row).copied().unwrap_or_else(|| beyond(row))).collect()
+        Ok(rows.iter().map(|&row| kept.get(row).copied().unwrap_or_else(|| beyond(row))).collect())
     }
 }
 
@@ -187,9 +191,13 @@ impl SequenceCache {
         self.layers[layer].lanes.iter().map(|lane| lane.rows.len).collect()
     }
 
-    /// Positions that an eviction kept, for each lane of the layer; `None` if none took place.
-    pub fn retained(&self, layer: usize) -> Option<&[Vec<i32>]> {
-        self.layers[layer].retained.as_deref()
+    /// Positions that an eviction kept, for each lane of the layer; `None` if none took place. They are on
+    /// the device: the first call waits for it.
+    ///
+    /// # Errors
+    /// The copy failed.
+    pub fn retained(&self, layer: usize) -> Result<Option<&[Vec<i32>]>> {
+        self.layers[layer].retained.as_ref().map(|retained| retained.rows()).transpose()
     }
 
     /// The prompt's last queries in a layer, [at least `keep_queries` if there were so many, heads * head_dim];

@@ -6,7 +6,8 @@ use wane_kernels::ops::cast::cast;
 use wane_kernels::ops::paged_kv;
 use wane_kernels::{DType, Tensor};
 
-use super::lane::{PageTable, lane_tensor};
+use super::lane::PageTable;
+use super::words::Words;
 use super::{Chunk, Qkv, SequenceCache};
 use crate::phases::PrefillStep;
 use crate::{Error, Result};
@@ -45,7 +46,7 @@ impl SequenceCache {
         self.layers[layer].seen = keys;
         self.keep_queries(layer, qkv.q)?;
         if chunk == Chunk::Last {
-            self.end_prompt(layer, &k)?;
+            self.end_prompt(&[layer], Some(&k))?;
         }
         Ok(output)
     }
@@ -67,8 +68,11 @@ impl SequenceCache {
     /// The first `keys` rows of a layer, contiguous, in `dtype`.
     pub(super) fn gather(&self, layer: usize, keys: usize, dtype: DType) -> Result<(Tensor, Tensor)> {
         let (lanes, pool) = (&self.layers[layer].lanes, &self.config.pool);
-        let table = PageTable::new(lanes, lanes.len(), pool)?;
-        let lens = lane_tensor(vec![keys; lanes.len()], pool.device())?;
+        let mut words = Words::default();
+        let (table, lens) = (PageTable::part(lanes, &mut words), words.push_equal(keys, lanes.len()));
+        let uploaded = words.upload(pool.device())?;
+        let table = PageTable::at(uploaded.part(&table)?, lanes.len(), pool);
+        let lens = uploaded.part(&lens)?;
         let (k, v) = paged_kv::gather(table.view(&lens, keys), 0, keys)?;
         Ok((cast(&k, dtype)?, cast(&v, dtype)?))
     }
@@ -80,8 +84,11 @@ impl SequenceCache {
             lane.reserve(pool, before, keys)?;
             lane.rows.len = keys;
         }
-        let table = PageTable::new(&*lanes, lanes.len(), pool)?;
-        let start = lane_tensor(vec![before; lanes.len()], pool.device())?;
+        let mut words = Words::default();
+        let (table, start) = (PageTable::part(&*lanes, &mut words), words.push_equal(before, lanes.len()));
+        let uploaded = words.upload(pool.device())?;
+        let table = PageTable::at(uploaded.part(&table)?, lanes.len(), pool);
+        let start = uploaded.part(&start)?;
         Ok(paged_kv::append(table.view(&start, keys), qkv.k, qkv.v, &start)?)
     }
 

@@ -1,10 +1,19 @@
 //! The cache: pages and their counts, the ring, what is refused.
 
+use wane_kernels::Tensor;
 use wane_kernels::kv::PAGE_LEN;
+use wane_kernels::ops::block_summary::{GroupReduce, group_scores};
+use wane_kernels::ops::cast::cast;
+use wane_kernels::ops::top_k::{Forced, top_k};
+use wane_kernels::ops::window_scores::{Pooling, pool, window_scores};
+use wane_kernels::testing::device;
 
 use super::ring::{Ring, RingRule, Rows};
 use super::{Chunk, Qkv, SequenceCache};
-use crate::testing::{HEAD_DIM, KV_HEADS, LAYERS, Tokens, config, dtype, prefill, start, step, tolerance};
+use crate::probe::selection_rows;
+use crate::testing::{
+    HEAD_DIM, HEADS, KV_HEADS, LAYERS, Tokens, config, dtype, prefill, start, step, tolerance,
+};
 use crate::{DecodeBatch, Plan};
 
 const PROMPT: usize = 5 * PAGE_LEN + 7;
@@ -72,6 +81,36 @@ fn forks_share_pages_until_they_write() {
     assert_eq!(batch.resident_bytes(), [alone]);
     drop(batch);
     assert_eq!(config.pool.bytes_in_use(), alone);
+}
+
+#[test]
+fn a_fork_that_evicts_holds_what_it_kept_and_nothing_else() {
+    let config = config(KV_HEADS, 2048);
+    let page = config.pool.page_bytes();
+    let prompt = 1100;
+    let tokens = Tokens::new(&config, prompt, 7);
+    let (parent, _) = start("dense", &config, &tokens, prompt, 0);
+    let alone = config.pool.bytes_in_use();
+    let fork = parent.fork(&Plan::parse("snapkv:k=200,window=64,pool=max,kernel=7").unwrap()).unwrap();
+    assert_eq!(config.pool.bytes_in_use(), alone + LAYERS * KV_HEADS * 4 * page);
+    // The best of those before the window, and the window: chosen apart.
+    for layer in 0..LAYERS {
+        let (q, k) = (parent.last_queries(layer).unwrap(), parent.keys(layer).unwrap());
+        let scores = window_scores(q, &cast(&k, q.dtype()).unwrap(), parent.dims(64, prompt)).unwrap();
+        let scores = group_scores(&scores, HEADS, KV_HEADS, 1, GroupReduce::Mean).unwrap();
+        let scores = pool(&scores, 7, Pooling::Max).unwrap();
+        let before = Tensor::from_i32(&[prompt as i32 - 64; KV_HEADS], &[KV_HEADS], &device()).unwrap();
+        let free = Forced { first: 0, local: 0, counted: true };
+        let best = selection_rows(&top_k(&scores, &before, 200 - 64, free).unwrap()).unwrap();
+        for (got, mut want) in fork.retained(layer).unwrap().unwrap().iter().zip(best) {
+            want.extend(prompt as i32 - 64..prompt as i32);
+            assert_eq!(*got, want, "layer {layer}");
+        }
+    }
+    drop(parent);
+    assert_eq!(config.pool.bytes_in_use(), LAYERS * KV_HEADS * 4 * page);
+    drop(fork);
+    assert_eq!(config.pool.bytes_in_use(), 0);
 }
 
 #[test]

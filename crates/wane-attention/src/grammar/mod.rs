@@ -135,7 +135,7 @@ impl Plan {
     pub fn prefill_pairs(&self, layer: usize, len: usize) -> Result<Pairs> {
         let phases = self.phases()?;
         let mut pairs = phases.prefill.map_or_else(|| Pairs::causal(len), |p| p.pairs(layer, len));
-        if let Some(evict) = phases.evict.filter(|e| e.evicts(layer, len)) {
+        if let Some(evict) = phases.evict.filter(|e| e.keeps(layer, len).is_some()) {
             pairs.scored += (evict.query_window().min(len) * len) as u64;
         }
         Ok(pairs)

@@ -125,15 +125,7 @@ impl DecodePhase for Quest {
         }
         // Blocks of every selector at every coming step.
         let selectors = self.share.selectors(start.config.heads, kv.kv_heads);
-        let repeat = selectors / kv.kv_heads;
-        let valid: Vec<i32> = schedule
-            .lens()
-            .iter()
-            .flat_map(|lens| lens.iter().flat_map(|&len| std::iter::repeat_n(len, repeat)))
-            .map(|len| len.div_ceil(self.block) as i32)
-            .collect();
-        let rows = kv.sequences() * selectors;
-        let valid = Tensor::from_i32(&valid, &[schedule.lens().len(), rows], device)?;
+        let valid = schedule.blocks(self.block, selectors / kv.kv_heads)?;
         Ok(Some(Box::new(QuestLayer { method: *self, summary, valid, selectors })))
     }
 }

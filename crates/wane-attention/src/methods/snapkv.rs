@@ -8,14 +8,14 @@
 
 use std::sync::Arc;
 
-use wane_kernels::Tensor;
+use wane_kernels::ops::columns;
 use wane_kernels::ops::top_k::{Forced, top_k};
 use wane_kernels::ops::window_scores::{Pooling, pool, window_scores};
+use wane_kernels::{DType, Tensor};
 
 use super::MethodEntry;
 use crate::grammar::{Key, Kind, Preset, Settings};
 use crate::phases::{EvictPhase, EvictStep, Kept, Phases};
-use crate::probe::selection_rows;
 use crate::selector::{
     BUDGET, DENSE_LAYERS, Draw, PRESETS, SEED, SELECTOR, SHARE_HELP, SHARES, Selector, Share,
 };
@@ -100,8 +100,8 @@ impl EvictPhase for SnapKv {
         self.window
     }
 
-    fn evicts(&self, layer: usize, len: usize) -> bool {
-        layer >= self.dense_layers && len > self.k
+    fn keeps(&self, layer: usize, len: usize) -> Option<usize> {
+        (layer >= self.dense_layers && len > self.k).then_some(self.k)
     }
 
     fn per_query_head(&self, layer: usize) -> bool {
@@ -126,12 +126,11 @@ impl EvictPhase for SnapKv {
                 Draw { seed, layer: step.layer, heads, sequences, queries: 1 }.scores(candidates, device)?
             }
         };
-        let valid = Tensor::from_i32(&vec![candidates as i32; heads], &[heads], device)?;
-        let free = Forced { first: 0, local: 0, counted: true };
-        let mut rows = selection_rows(&top_k(&scores, &valid, self.k - window, free)?)?;
-        for row in &mut rows {
-            row.extend(candidates as i32..dims.keys as i32);
-        }
-        Ok(Kept { rows, scores, newest: window })
+        // The window has no scores, and needs none: it is forced.
+        let mut all = Tensor::uninit(&[heads, dims.keys], DType::F32, device)?;
+        columns::copy((&scores).into(), all.cols_mut(0, candidates))?;
+        let forced = Forced { first: 0, local: window, counted: true };
+        let selection = top_k(&all, &step.lens.slice(0, heads)?, self.k, forced)?;
+        Ok(Kept { selection, scores, newest: window })
     }
 }

@@ -72,7 +72,8 @@ fn run(plan: &str, config: &Arc<CacheConfig>, tokens: &Tokens, chunks: &[usize],
     let mut cache = SequenceCache::new(&Plan::parse(plan).unwrap(), config, sequence).unwrap();
     let recorder = watch(&mut cache);
     let prompt = prefill(&mut cache, tokens, chunks);
-    let retained = (0..config.layers).map(|layer| cache.retained(layer).map(<[_]>::to_vec)).collect();
+    let retained =
+        (0..config.layers).map(|layer| cache.retained(layer).unwrap().map(<[_]>::to_vec)).collect();
     let mut batch = DecodeBatch::new(vec![cache], STEPS).unwrap();
     let steps = (0..STEPS).map(|_| step(&mut batch, &[tokens])).collect();
     let observed = std::mem::take(&mut recorder.lock().unwrap().seen);
@@ -308,7 +309,8 @@ fn a_fork_equals_a_fresh_run() {
         let mut parent = SequenceCache::new(&plan.prefill_plan(), &config, 7).unwrap();
         prefill(&mut parent, &tokens, &[PROMPT]);
         let fork = parent.fork(&plan).unwrap();
-        let retained: Vec<_> = (0..LAYERS).map(|layer| fork.retained(layer).map(<[_]>::to_vec)).collect();
+        let retained: Vec<_> =
+            (0..LAYERS).map(|layer| fork.retained(layer).unwrap().map(<[_]>::to_vec)).collect();
         assert_eq!(retained, fresh.retained, "{plan}");
         // The parent decodes other tokens first: the fork must not see them.
         let other = Tokens::new(&config, PROMPT + STEPS, 99);

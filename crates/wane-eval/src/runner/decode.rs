@@ -1,4 +1,7 @@
 //! Greedy decoding of a batch, which also measures the bytes of its first step.
+//!
+//! A departure rebuilds the batch's tables for all who stay, so sequences that have ended stay in it,
+//! unheard, until a quarter of the rows has ended.
 
 use wane_attention::{DecodeBatch, SequenceCache, StepBytes};
 use wane_kernels::ops::sampling::SamplingParams;
@@ -17,6 +20,9 @@ pub(super) fn greedy() -> DecodeOptions {
 /// New tokens of every sequence, and what each touched in its first step.
 pub(super) type Decoded = (Vec<Vec<u32>>, Vec<StepBytes>);
 
+// They leave when one of so many rows has ended.
+const ENDED_PART: usize = 4;
+
 /// Decodes all sequences to their end. `examples[i]` is sequence number, most new tokens, and the
 /// token that the prompt's logits gave. Returns the new tokens without the end token, and what each
 /// sequence touched in the first step (which even those take that end at once); `None` if `stop` said so.
@@ -30,34 +36,29 @@ pub(super) fn greedy_batch(
     let mut batch = DecodeBatch::new(caches, longest.max(1)).map_err(model)?;
     let stop = &decoder.config().eos_token_ids;
     let mut generated: Vec<Vec<u32>> = vec![Vec::new(); examples.len()];
-    // Row r of the batch is example rows[r].
-    let mut rows: Vec<usize> = (0..examples.len()).collect();
-    let mut tokens: Vec<u32> = examples.iter().map(|&(_, _, first)| first).collect();
+    let mut rows: Vec<Row> = examples.iter().enumerate().map(|(i, e)| Row::new(i, e.2)).collect();
     let mut touched: Option<Vec<StepBytes>> = None;
     loop {
         if stop_now() {
             return Ok(None);
         }
-        let mut ended = Vec::new();
-        for (row, (&example, &token)) in rows.iter().zip(&tokens).enumerate() {
-            let (most, new) = (examples[example].1, &mut generated[example]);
-            if stop.contains(&token) || most == 0 {
-                ended.push(row);
+        for row in rows.iter_mut().filter(|row| !row.ended) {
+            let (most, new) = (examples[row.example].1, &mut generated[row.example]);
+            if stop.contains(&row.token) || most == 0 {
+                row.ended = true;
                 continue;
             }
-            new.push(token);
-            if new.len() >= most {
-                ended.push(row);
-            }
+            new.push(row.token);
+            row.ended = new.len() >= most;
         }
         if touched.is_some() {
-            retire(&mut batch, &ended, &mut rows, &mut tokens)?;
-            ended.clear();
-            if rows.is_empty() {
+            if rows.iter().all(|row| row.ended) {
                 break;
             }
+            retire(decoder, &mut batch, &mut rows)?;
         }
         let mut measured = Ok(());
+        let tokens: Vec<u32> = rows.iter().map(|row| row.token).collect();
         let logits = decoder
             .decode_observed(&mut batch, &tokens, &mut |batch| {
                 if touched.is_none() {
@@ -66,29 +67,41 @@ pub(super) fn greedy_batch(
             })
             .map_err(model)?;
         measured.map_err(model)?;
-        let keys: Vec<_> =
-            rows.iter().map(|&example| (examples[example].0, generated[example].len())).collect();
-        tokens = next_tokens(&logits, &greedy(), &keys).map_err(model)?;
-        retire(&mut batch, &ended, &mut rows, &mut tokens)?;
-        if rows.is_empty() {
+        if rows.iter().all(|row| row.ended) {
             break;
         }
+        let keys: Vec<_> =
+            rows.iter().map(|row| (examples[row.example].0, generated[row.example].len())).collect();
+        let tokens = next_tokens(&logits, &greedy(), &keys).map_err(model)?;
+        rows.iter_mut().zip(tokens).for_each(|(row, token)| row.token = token);
     }
     Ok(Some((generated, touched.unwrap_or_default())))
 }
 
-fn retire(
-    batch: &mut DecodeBatch,
-    ended: &[usize],
-    rows: &mut Vec<usize>,
-    tokens: &mut Vec<u32>,
-) -> Result<()> {
-    if !ended.is_empty() {
-        batch.retire(ended).map_err(model)?;
+/// A row of the batch.
+#[derive(Debug)]
+struct Row {
+    example: usize,
+    // What it is fed next.
+    token: u32,
+    ended: bool,
+}
+
+impl Row {
+    fn new(example: usize, token: u32) -> Self {
+        Self { example, token, ended: false }
     }
-    for &row in ended.iter().rev() {
-        rows.remove(row);
-        tokens.remove(row);
+}
+
+/// Takes the ended rows out if they are many, or if one of them has no place for another token.
+fn retire(decoder: &Decoder, batch: &mut DecodeBatch, rows: &mut Vec<Row>) -> Result<()> {
+    let config = decoder.config();
+    let limit = config.max_position_embeddings.min(config.sliding_window.unwrap_or(usize::MAX));
+    let ended: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].ended).collect();
+    let positions = batch.host_positions();
+    if ended.len() * ENDED_PART >= rows.len() || ended.iter().any(|&row| positions[row] >= limit) {
+        batch.retire(&ended).map_err(model)?;
+        rows.retain(|row| !row.ended);
     }
     Ok(())
 }
