@@ -3,6 +3,9 @@
 //! A departure rebuilds the batch's tables for all who stay, so sequences that have ended stay in it,
 //! unheard, until a quarter of the rows has ended.
 
+#[cfg(test)]
+mod tests;
+
 use wane_attention::{DecodeBatch, SequenceCache, StepBytes};
 use wane_kernels::ops::sampling::SamplingParams;
 use wane_model::decoder::Decoder;
