@@ -1,5 +1,5 @@
 #!/bin/bash
-# The joint pair (issue 4): attention and memory, 850M tokens each, second passes on every second batch from the
+# The joint pair (issue 4): attention and memory, 1.0B tokens each, second passes on every second batch from the
 # start (attention: window 64; memory: dilated, D = 64), then 7M tokens of fine-tuning, then evaluation: dense and
 # every method of `wane compare`, with SnapKV's wide pooling beside the default.
 #
@@ -8,7 +8,7 @@
 #   SEED=1                   everything but the tokenizer depends on it
 #   LIMIT=0                  seconds after which it stops cleanly (0: never), for machines that end long commands
 #   DEVICES="cuda:0"         two devices ("cuda:0 cuda:1") train the two halves at the same time
-#   BACKBONES="attention memory"   SAMPLES=500   WANE=.gpu/wane or target/release/wane
+#   BACKBONES="attention memory"   SAMPLES=500 (0: no evaluation)   WANE=.gpu/wane or target/release/wane
 #   DATA=../shared/data      folder with books_train.txt.zst and books_heldout.txt.zst
 #   COLLECT=                 folder that receives models, records (.xz) and curves, each below 16 MB
 #   TRAIN_ARGS= SFT_ARGS=    more arguments of `wane train`, e.g. "--steps 10" for a trial on a CPU
@@ -97,7 +97,11 @@ chain() {
         cp -r "$out/$name-sft/model" "$pair/$backbone.new"
         mv "$pair/$backbone.new" "$pair/$backbone"
     fi
-    evaluate "$backbone" "$device"
+    [ "$samples" -eq 0 ] || evaluate "$backbone" "$device"
+}
+
+finished() {
+    if [ "$samples" -eq 0 ]; then [ -f "$pair/$1/config.json" ]; else [ -f "$pair/eval-$1/.complete" ]; fi
 }
 
 collect() {
@@ -128,7 +132,7 @@ done
 for pid in "${pids[@]}"; do wait "$pid" || true; done
 [ -z "${COLLECT:-}" ] || collect "$COLLECT"
 for backbone in "${backbones[@]}"; do
-    if [ ! -f "$pair/eval-$backbone/.complete" ]; then
+    if ! finished "$backbone"; then
         echo "not finished after $SECONDS s ($backbone): start it again"
         exit 75
     fi

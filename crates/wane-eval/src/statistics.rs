@@ -16,6 +16,16 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// A mean difference with a 95 % interval, where the samples allow one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gain {
+    /// The estimate.
+    pub value: f64,
+    /// Lower and upper end; none where a task has fewer than two samples: resampling one sample gives
+    /// itself again, an interval without width that nothing supports.
+    pub ends: Option<[f64; 2]>,
+}
+
 /// Two-sided 95 % of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
@@ -37,13 +47,16 @@ pub fn wilson(share: f64, n: usize) -> Interval {
 
 /// The mean over tasks of the mean difference, with the bootstrap's interval. `tasks[t]` holds the
 /// differences of task `t`, one a sample; empty tasks are left out.
-pub fn paired_bootstrap(tasks: &[Vec<f64>], resamples: usize, seed: u64) -> Interval {
+pub fn paired_bootstrap(tasks: &[Vec<f64>], resamples: usize, seed: u64) -> Gain {
     let tasks: Vec<&Vec<f64>> = tasks.iter().filter(|t| !t.is_empty()).collect();
     if tasks.is_empty() {
-        return Interval { value: 0.0, low: 0.0, high: 0.0 };
+        return Gain { value: 0.0, ends: None };
     }
     let count = tasks.len() as f64;
     let value = tasks.iter().map(|t| t.iter().sum::<f64>() / t.len() as f64).sum::<f64>() / count;
+    if tasks.iter().any(|t| t.len() < 2) {
+        return Gain { value, ends: None };
+    }
     let mut means: Vec<f64> = (0..resamples.max(1) as u32)
         .map(|resample| {
             let mean = |(task, differences): (usize, &&Vec<f64>)| {
@@ -65,7 +78,7 @@ pub fn paired_bootstrap(tasks: &[Vec<f64>], resamples: usize, seed: u64) -> Inte
         .collect();
     means.sort_by(f64::total_cmp);
     let at = |share: f64| means[((means.len() - 1) as f64 * share).round() as usize];
-    Interval { value, low: at(0.025), high: at(0.975) }
+    Gain { value, ends: Some([at(0.025), at(0.975)]) }
 }
 
 /// The population standard deviation (divided by n, not n - 1), which is what the paper's `+-` over five

@@ -1,16 +1,13 @@
-//! Tables in a terminal, from records alone: accuracy of every task, bytes and times, a row for each
-//! model and method; and the gain of one model over another on the same samples.
+//! The table of `wane eval`, from records alone: accuracy of every task, bytes and times, a row for each
+//! model and method.
 //!
-//! Does not do: files (HTML, CSV); those are the report's.
+//! Does not do: gains and files (HTML, CSV); those are the report's.
 
 use std::fmt::Write as _;
 
 use crate::ruler::TASKS;
 use crate::runner::record::Record;
-use crate::statistics::{Interval, paired_bootstrap, wilson};
-
-/// Draws of the bootstrap.
-const RESAMPLES: usize = 2000;
+use crate::statistics::wilson;
 
 /// A short name for a column.
 pub fn short(task: &str) -> &str {
@@ -66,7 +63,7 @@ fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 fn tasks_of(records: &[Record]) -> Vec<&'static str> {
-    TASKS.iter().map(|t| t.name).filter(|name| records.iter().any(|r| r.task == *name)).collect()
+    TASKS.iter().map(|t| t.name).filter(|name| records.iter().any(|r| r.cell.task == *name)).collect()
 }
 
 /// The scorer that a table uses for a record: the named one, or the record's first without `comma_set`.
@@ -82,22 +79,28 @@ fn score(record: &Record, metric: &str) -> f64 {
 pub fn accuracy(records: &[Record], metric: &str) -> String {
     let tasks = tasks_of(records);
     let mut text = String::new();
-    let width =
-        records.iter().map(|r| r.model.len() + short_method(&r.method).len() + 2).max().unwrap_or(6).max(6);
+    let width = records
+        .iter()
+        .map(|r| r.cell.model.len() + short_method(&r.cell.method).len() + 2)
+        .max()
+        .unwrap_or(6)
+        .max(6);
     let _ = write!(text, "{:<width$}", "");
     tasks.iter().for_each(|t| {
         let _ = write!(text, " {:>5}", short(t));
     });
     let _ = writeln!(text, " |  mean  95 % interval |  KV read   KV kept  prefill    ms/token    n");
-    for model in distinct(records.iter().map(|r| r.model.as_str())) {
-        for method in distinct(records.iter().filter(|r| r.model == model).map(|r| r.method.as_str())) {
+    for model in distinct(records.iter().map(|r| r.cell.model.as_str())) {
+        for method in
+            distinct(records.iter().filter(|r| r.cell.model == model).map(|r| r.cell.method.as_str()))
+        {
             let rows: Vec<&Record> =
-                records.iter().filter(|r| r.model == model && r.method == method).collect();
+                records.iter().filter(|r| r.cell.model == model && r.cell.method == method).collect();
             let _ = write!(text, "{:<width$}", format!("{model}  {}", short_method(method)));
             let mut means = Vec::new();
             for task in &tasks {
                 let of_task: Vec<f64> =
-                    rows.iter().filter(|r| r.task == *task).map(|r| score(r, metric)).collect();
+                    rows.iter().filter(|r| r.cell.task == *task).map(|r| score(r, metric)).collect();
                 if of_task.is_empty() {
                     let _ = write!(text, " {:>5}", "-");
                 } else {
@@ -123,63 +126,6 @@ pub fn accuracy(records: &[Record], metric: &str) -> String {
         }
     }
     text
-}
-
-/// The gain of `second` over `first` (models' names) for each method, in points, with intervals and
-/// bars. Samples that only one of them has are left out.
-pub fn gain(records: &[Record], first: &str, second: &str, metric: &str) -> String {
-    let tasks = tasks_of(records);
-    let methods = distinct(records.iter().map(|r| r.method.as_str()));
-    let width = methods.iter().map(|m| short_method(m).len()).max().unwrap_or(6);
-    let mut text =
-        format!("{:<width$}  {second} minus {first}, points, 95 % interval (paired bootstrap)\n", "method");
-    for method in methods {
-        let (gain, pairs) = method_gain(records, [first, second], method, &tasks, metric);
-        if pairs == 0 {
-            continue;
-        }
-        let _ = writeln!(
-            text,
-            "{:<width$}  {:>+6.1}  {:>+6.1} to {:>+6.1}  {}  ({pairs} pairs)",
-            short_method(method),
-            100.0 * gain.value,
-            100.0 * gain.low,
-            100.0 * gain.high,
-            bar(gain.value),
-        );
-    }
-    text
-}
-
-/// The gain under one method, and the number of pairs it rests on.
-pub fn method_gain(
-    records: &[Record],
-    models: [&str; 2],
-    method: &str,
-    tasks: &[&str],
-    metric: &str,
-) -> (Interval, usize) {
-    let differences: Vec<Vec<f64>> = tasks
-        .iter()
-        .map(|task| {
-            let of = |model: &str| {
-                let rows =
-                    records.iter().filter(move |r| r.method == method && r.task == *task && r.model == model);
-                rows.map(|r| (r.sample, score(r, metric))).collect::<std::collections::BTreeMap<_, _>>()
-            };
-            let (a, b) = (of(models[0]), of(models[1]));
-            b.iter().filter_map(|(sample, score)| a.get(sample).map(|other| score - other)).collect()
-        })
-        .collect();
-    let pairs = differences.iter().map(Vec::len).sum();
-    (paired_bootstrap(&differences, RESAMPLES, 0), pairs)
-}
-
-/// A bar of a difference between -1 and 1, zero in the middle.
-fn bar(value: f64) -> String {
-    let cells = (value.abs().min(1.0) * 16.0).round() as usize;
-    let full = "\u{2588}".repeat(cells);
-    if value < 0.0 { format!("{full:>16}\u{2502}{:16}", "") } else { format!("{:16}\u{2502}{full:<16}", "") }
 }
 
 /// Bytes with a unit.

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use wane_kernels::{DType, Device};
 use wane_model::checkpoint;
 use wane_model::config::{
-    Architecture, AttentionBias, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, NormPlacement,
-    QkNorm, RopeConfig, RopeScaling,
+    Architecture, FfnActivation, MemoryConfig, MemoryStateDtype, ModelConfig, RopeConfig,
 };
 use wane_model::decoder::Decoder;
 use wane_model::decoder::initialize::{self, Initialization, ResidualScale};
@@ -89,6 +88,7 @@ pub fn new_model(config: &RunConfig, encoder: Option<&Encoder>) -> Result<ModelC
         Some(other) => return Err(Error::setting(format!("model.hidden_act `{other}`: silu or gelu"))),
     };
     let memory = (m.backbone == Some(Backbone::Memory)).then(|| memory_config(m));
+    let plain = ModelConfig::llama();
     let sizes = ModelConfig {
         architecture: Architecture::Wane,
         vocab_size: m.vocab_size.or(encoder.map(Encoder::vocab_size)).unwrap_or(0),
@@ -98,20 +98,16 @@ pub fn new_model(config: &RunConfig, encoder: Option<&Encoder>) -> Result<ModelC
         num_attention_heads: heads,
         num_key_value_heads: m.num_key_value_heads.unwrap_or(heads),
         head_dim: m.head_dim.unwrap_or(hidden / heads.max(1)),
-        rms_norm_eps: m.rms_norm_eps.unwrap_or(1e-6),
-        rope: RopeConfig { theta: m.rope_theta.unwrap_or(10_000.0), scaling: RopeScaling::None },
+        rms_norm_eps: m.rms_norm_eps.unwrap_or(plain.rms_norm_eps),
+        rope: RopeConfig { theta: m.rope_theta.unwrap_or(plain.rope.theta), ..plain.rope },
         max_position_embeddings: m.max_position_embeddings.unwrap_or(config.training.sequence),
         tie_word_embeddings: m.tie_word_embeddings.unwrap_or(true),
         ffn_activation: activation,
-        attention_bias: AttentionBias::None,
-        qk_norm: QkNorm::None,
-        norm_placement: NormPlacement::Pre,
         output_gate: m.output_gate.unwrap_or(true),
         memory,
-        sliding_window: None,
-        bos_token_id: None,
         eos_token_ids: encoder.map(Encoder::end).into_iter().collect(),
         pad_token_id: encoder.map(Encoder::end),
+        ..plain
     };
     sizes.validate()?;
     Ok(sizes)

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use clap::Args as ClapArgs;
 use wane_eval::report::{self, Options};
 use wane_eval::runner::store::Existing;
-use wane_eval::table;
 use wane_model::checkpoint;
 
-use super::eval::{MeasureArgs, Measurement, caption, names};
-use super::shared::{outln, parse_plan};
+use super::loaded::names;
+use super::measurement::{MeasureArgs, Measurement};
+use super::shared::{out, outln, parse_plan};
 
 /// The rows of the comparison: each method at a quarter, an eighth and a sixteenth of 4096 tokens.
 const METHODS: [&str; 10] = [
@@ -95,17 +95,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let models = args.models.iter().cloned().zip(labels.iter().cloned()).collect();
     let measurement =
         Measurement { models, methods, context, samples: args.samples, data: None, args: &args.measure };
-    let records = measurement.run(&args.out, Existing::Resume)?;
+    measurement.run(&args.out, Existing::Resume)?;
 
-    outln!("{}", table::accuracy(&records, &args.measure.scorer));
-    outln!("{}", table::gain(&records, &labels[0], &labels[1], &args.measure.scorer));
-    outln!("{}", caption(&records));
-    outln!("records: {}", args.out.join("records.jsonl").display());
     let options = Options { metric: args.measure.scorer.clone() };
     let written = report::write(std::slice::from_ref(&args.out), &args.out, &options)?;
-    outln!("page: {}", written.page.display());
-    if args.samples < 100 {
-        outln!("Intervals are pooled over the tasks of a method; single cells need --samples 500.");
+    for note in &written.notes {
+        eprintln!("note: {note}");
     }
+    out!("{}", written.summary);
+    if (2..100).contains(&args.samples) {
+        outln!("Intervals are of the mean over tasks; single cells need --samples 500.");
+    }
+    outln!("page: {}", written.page.display());
     Ok(())
 }

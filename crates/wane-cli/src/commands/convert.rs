@@ -10,6 +10,8 @@ use wane_model::Tokenizer;
 use wane_model::checkpoint::{self, SaveDtype};
 use wane_model::decoder::initialize::GateBias;
 
+use super::interrupt::end_on_ctrl_c;
+
 /// Arguments.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
@@ -68,6 +70,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None if all_bf16(&model.weights) => SaveDtype::BF16,
         None => SaveDtype::F32,
     };
+    let (out, is_new) = (args.out.clone(), !args.out.exists());
+    end_on_ctrl_c(move || {
+        checkpoint::remove_unfinished(&out);
+        if is_new {
+            // Only if nothing is in it.
+            let _ = std::fs::remove_dir(&out);
+        }
+        format!("{} is not finished; run the same command again", out.display())
+    })?;
     let text = (model.tokenizer.as_ref(), model.chat_template.as_ref());
     checkpoint::save(&args.out, &model.config, &model.weights, dtype, text)?;
     let parameters: usize = model.weights.values().map(elements).sum();

@@ -10,7 +10,7 @@ use wane_eval::hits::{HitStore, Progress, measure, table};
 use wane_eval::runner::End;
 use wane_eval::runner::store::Existing;
 
-use super::eval::{load, names};
+use super::loaded::{load, names};
 use super::samples::SampleArgs;
 use super::shared::{out, outln, parse_plan};
 

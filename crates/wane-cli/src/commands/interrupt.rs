@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks a command to stop where it can go on later, the second ends the process.
+//! Ctrl-C. A command that can go on later stops at the first (and ends at the second); one that cannot ends at
+//! once, and tidies up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,4 +21,16 @@ pub(crate) fn stop_on_ctrl_c(message: &'static str) -> anyhow::Result<Arc<Atomic
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)
+}
+
+/// Ends the process at the first Ctrl-C, after `tidy`, whose answer is the message.
+///
+/// # Errors
+/// The process already watches for Ctrl-C.
+pub(crate) fn end_on_ctrl_c(tidy: impl Fn() -> String + Send + 'static) -> anyhow::Result<()> {
+    ctrlc::set_handler(move || {
+        eprintln!("error: stopped by Ctrl-C: {}", tidy());
+        std::process::exit(130);
+    })
+    .context("cannot watch for Ctrl-C")
 }

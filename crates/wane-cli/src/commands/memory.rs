@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use wane_eval::memory::record::{DISTANCES, MemoryRecord, VERSION};
 use wane_eval::memory::{measure, measure_text, table};
 
-use super::eval::{load, names};
+use super::loaded::{load, names};
 use super::samples::SampleArgs;
 use super::shared::{out, outln};
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use wane_eval::report::{self, Options};
 
-use super::shared::{outln, scorer};
+use super::shared::{out, outln, scorer};
 
 /// Arguments.
 #[derive(Debug, ClapArgs)]
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for note in &written.notes {
         eprintln!("note: {note}");
     }
-    outln!("{}", written.summary.trim_end());
+    out!("{}", written.summary);
     outln!("{} records, {} files", written.records, written.files.len());
     outln!("page: {}", written.page.display());
     Ok(())

@@ -132,3 +132,18 @@ fn a_full_disk_keeps_what_is_finished() {
     works(&args);
     complete(&folder.path().join("out"), SAMPLES);
 }
+
+#[test]
+fn one_sample_under_another_scorer_has_a_summary_and_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b, out) = (model("a"), model("b"), at(folder.path(), "out"));
+    let more = ["--samples", "1", "--context", "512", "--scorer", "string_match_mean"];
+    let said = works(&arguments(&a, &b, &out, &more));
+    // One table: a line for each method, with a dash in place of an interval.
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("quest:block=16,k=4 ")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains("+0.0      - ") && lines[0].contains(" KB"), "{said}");
+    assert!(said.contains("No interval (-)") && said.trim_end().ends_with("out/index.html"), "{said}");
+    let page = std::fs::read_to_string(folder.path().join("out/index.html")).unwrap();
+    assert!(page.contains("an interval needs at least 2") && page.contains("Scorer: string_match_mean"));
+}

@@ -90,9 +90,9 @@ fn samples_from_files_give_what_generated_ones_give() {
             (&d.prediction, &d.references, d.prompt_tokens),
             (&f.prediction, &f.references, f.prompt_tokens)
         );
-        assert_eq!((d.context, &d.task, d.sample), (f.context, &f.task, f.sample));
-        assert!(d.data.is_none() && f.data.as_ref().is_some_and(|hash| hash.len() == 64));
-        assert_eq!(f.haystack, "data:data");
+        assert_eq!((d.origin.context, &d.cell.task, d.sample), (f.origin.context, &f.cell.task, f.sample));
+        assert!(d.origin.data.is_none() && f.origin.data.as_ref().is_some_and(|hash| hash.len() == 64));
+        assert_eq!(f.origin.haystack, "data:data");
     }
     // The same data goes on, one task of it is other data, and so is a changed file.
     works(&on_data(&a, &read, &data, &["--resume", "--method", "dense", "quest:block=16,k=4"]));
@@ -108,7 +108,7 @@ fn samples_from_files_give_what_generated_ones_give() {
     let scored = works(&["ruler", "score", &at(Path::new(&predictions), "a/dense")]);
     let percent = |task: &str| {
         let scores: Vec<f64> =
-            from_files.iter().filter(|r| r.task == task).map(|r| r.score("string_match_all")).collect();
+            from_files.iter().filter(|r| r.cell.task == task).map(|r| r.score("string_match_all")).collect();
         format!("{:.2}", 100.0 * scores.iter().sum::<f64>() / scores.len() as f64)
     };
     for task in ["niah_single_1", "niah_multikey_2"] {
@@ -174,14 +174,18 @@ fn chat_prompts() {
     let (out, named) = (at(folder.path(), "out"), at(folder.path(), "named"));
     works(&arguments(chat, &out, &["--prompt-form", "chat", "--samples", "1"]));
     let record = &records(Path::new(&out))[0];
-    assert!(record.template.as_ref().is_some_and(|name| name.starts_with("own@")), "{:?}", record.template);
+    assert!(
+        record.origin.template.as_ref().is_some_and(|name| name.starts_with("own@")),
+        "{:?}",
+        record.origin.template
+    );
     assert!(record.prompt_tokens + 128 <= 512);
     works(&arguments(
         &model("a"),
         &named,
         &["--prompt-form", "chat", "--samples", "1", "--template", "Phi3"],
     ));
-    assert_eq!(records(Path::new(&named))[0].template.as_deref(), Some("Phi3"));
+    assert_eq!(records(Path::new(&named))[0].origin.template.as_deref(), Some("Phi3"));
     // Two models would get different prompts.
     let other = copy();
     std::fs::write(other.path().join("chat_template.jinja"), source.replace("user", "human")).unwrap();

@@ -1,8 +1,13 @@
 //! Damaged, foreign and lying model files, through `wane logits` and `wane convert`.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::{at, copy, model, refused, repository};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{at, copy, model, refused, repository, wane};
 
 /// `wane logits` on a model that must be refused with a sentence that holds `words`.
 #[track_caller]
@@ -205,4 +210,55 @@ fn conversions() {
     refused(&["convert", &a, "--out", &out, "--dtype", "f16"], &["f16", "bf16"]);
     refused(&["convert", &a, "--out", &out, "--tokenizer", "/nonexistent.json"], &["/nonexistent.json"]);
     assert!(!folder.path().join("out").exists());
+}
+
+/// A copy of model `a` with an embedding of 256 MB of zeros, which take no room on the disk.
+fn large() -> TempDir {
+    const TOKENS: u64 = 4_000_000;
+    let folder = copy();
+    let config_path = folder.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&config_path).unwrap()).unwrap();
+    config["vocab_size"] = json!(TOKENS);
+    std::fs::write(config_path, config.to_string()).unwrap();
+    let path = folder.path().join("model.safetensors");
+    let content = std::fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(content[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&content[8..8 + length]).unwrap();
+    header["model.embed_tokens.weight"]["shape"][0] = json!(TOKENS);
+    let mut end = 0;
+    for (name, tensor) in header.as_object_mut().unwrap() {
+        if name != "__metadata__" {
+            let shape = tensor["shape"].as_array().unwrap();
+            let start = end;
+            end += 4 * shape.iter().map(|n| n.as_u64().unwrap()).product::<u64>();
+            tensor["data_offsets"] = json!([start, end]);
+        }
+    }
+    let header = header.to_string();
+    let file = std::fs::File::create(&path).unwrap();
+    let beginning = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::io::Write::write_all(&mut &file, &beginning).unwrap();
+    file.set_len(beginning.len() as u64 + end).unwrap();
+    folder
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_of_a_conversion() {
+    let (source, folder) = (large(), tempfile::tempdir().unwrap());
+    let out = at(folder.path(), "out");
+    let command = ["convert", source.path().to_str().unwrap(), "--out", &out];
+    let mut child = wane(&command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    let begun = || std::fs::read_dir(&out).is_ok_and(|mut entries| entries.next().is_some());
+    while !begun() {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is written");
+        assert!(child.try_wait().unwrap().is_none(), "ended before it was stopped");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", super::text(&output.stderr));
+    assert!(super::text(&output.stderr).contains("stopped by Ctrl-C: "), "{}", super::text(&output.stderr));
+    assert!(!Path::new(&out).exists(), "something is left");
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ruler::prompt::PromptForm;
+use crate::runner::identity::{Cell, Origin};
 use crate::{Error, Result};
 
 /// The version of the format.
@@ -77,32 +77,12 @@ pub struct HeadHits {
 /// One line: a cell (model, method, task) on samples `first_sample .. first_sample + samples`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hits {
-    /// The version of the format.
-    pub version: u32,
-    /// The model as it was named.
-    pub model: String,
-    /// SHA-256 of the model's configuration and weights.
-    pub model_hash: String,
-    /// Whether the model has a memory.
-    pub memory: bool,
-    /// The method, canonical and fully expanded.
-    pub method: String,
-    /// The task.
-    pub task: String,
-    /// The seed of the samples.
-    pub seed: u64,
-    /// Prompt and answer budget, in tokens.
-    pub context: usize,
-    /// The tokenizer's hash.
-    pub tokenizer: String,
-    /// Haystack and sentence splitter.
-    pub haystack: String,
-    /// The version of the word lists.
-    pub wordlist: String,
-    /// Which form the prompt has.
-    pub prompt_form: PromptForm,
-    /// Where it ran.
-    pub device: String,
+    /// Model, method and task.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// What the samples are made of, and where they ran.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The first sample's number.
     pub first_sample: usize,
     /// Samples looked at: `examples + unaligned + without_steps + whole`.
@@ -150,16 +130,16 @@ impl Hits {
     pub(crate) fn same_cell(&self, other: &Self) -> bool {
         let (a, b) = (self, other);
         let places = |h: &Self| h.heads.iter().map(|h| (h.layer, h.head)).collect::<Vec<_>>();
-        a.version == b.version
-            && a.model_hash == b.model_hash
-            && a.method == b.method
-            && a.task == b.task
-            && a.seed == b.seed
-            && a.context == b.context
-            && a.tokenizer == b.tokenizer
-            && a.haystack == b.haystack
-            && a.wordlist == b.wordlist
-            && a.prompt_form == b.prompt_form
+        a.cell.version == b.cell.version
+            && a.cell.model_hash == b.cell.model_hash
+            && a.cell.method == b.cell.method
+            && a.cell.task == b.cell.task
+            && a.cell.seed == b.cell.seed
+            && a.origin.context == b.origin.context
+            && a.origin.tokenizer == b.origin.tokenizer
+            && a.origin.haystack == b.origin.haystack
+            && a.origin.wordlist == b.origin.wordlist
+            && a.origin.prompt_form == b.origin.prompt_form
             && a.measured == b.measured
             && a.unit == b.unit
             && (places(a) == places(b) || a.examples == 0 || b.examples == 0)
@@ -180,7 +160,7 @@ impl Hits {
         if !self.same_cell(other) || self.overlaps(other) {
             let name = |h: &Self| {
                 let (from, to) = (h.first_sample, h.first_sample + h.samples);
-                format!("{} under {} on {}, samples {from} to {to}", h.model, h.method, h.task)
+                format!("{} under {} on {}, samples {from} to {to}", h.cell.model, h.cell.method, h.cell.task)
             };
             return Err(Error::Invalid(format!(
                 "hit rates cannot be added: expected one cell and different samples, got {} and {}",
@@ -264,8 +244,8 @@ pub fn parse(text: &[u8], path: &Path) -> Result<Vec<Hits>> {
         let fail = |message: String| Error::Line { path: path.to_owned(), line: i + 1, message };
         let hits: Hits =
             serde_json::from_slice(line).map_err(|e| fail(format!("expected a record of hits: {e}")))?;
-        if hits.version > VERSION {
-            let message = format!("version {} is newer than {VERSION}: use a newer wane", hits.version);
+        if hits.cell.version > VERSION {
+            let message = format!("version {} is newer than {VERSION}: use a newer wane", hits.cell.version);
             return Err(fail(message));
         }
         all.push(hits);

@@ -15,6 +15,7 @@ use super::store::HitStore;
 use super::tally::{Layer, count};
 use crate::ruler::needle::Shape;
 use crate::ruler::{Sample, TaskEntry};
+use crate::runner::identity::identity;
 use crate::runner::{End, Job, Subject, items};
 use crate::{Error, Result};
 
@@ -168,21 +169,10 @@ impl Run<'_> {
 
     /// A line without examples.
     fn blank(&self, method: &Method, task: &TaskEntry, samples: Range<usize>) -> Hits {
-        let settings = self.job.settings();
+        let (cell, origin) = identity(VERSION, self.subject, self.job, &method.plan, task);
         Hits {
-            version: VERSION,
-            model: self.subject.name.clone(),
-            model_hash: self.subject.hash.clone(),
-            memory: self.subject.decoder.config().memory.is_some(),
-            method: method.plan.canonical(),
-            task: task.name.to_owned(),
-            seed: self.job.seed,
-            context: self.job.context,
-            tokenizer: self.subject.tokenizer.hash().to_owned(),
-            haystack: settings.haystack,
-            wordlist: settings.wordlist,
-            prompt_form: self.job.form,
-            device: self.subject.decoder.device().to_string(),
+            cell,
+            origin,
             first_sample: samples.start,
             samples: samples.len(),
             measured: method.measured,

@@ -95,6 +95,7 @@ impl HitStore {
 mod tests {
     use super::super::record::tests::line;
     use super::*;
+    use crate::runner::store::tests::with;
 
     fn ends(runs: &[Range<usize>]) -> Vec<[usize; 2]> {
         runs.iter().map(|run| [run.start, run.end]).collect()
@@ -114,7 +115,7 @@ mod tests {
         assert_eq!(ends(&store.missing(&line(0, 1), 0..10)), [[4, 10]]);
         store.append(line(6, 2)).unwrap();
         assert_eq!(ends(&store.missing(&line(0, 1), 2..10)), [[4, 6], [8, 10]]);
-        let other = Hits { task: "niah_multikey_1".into(), ..line(0, 1) };
+        let other = with(line(0, 1), |hits| hits.cell.task = "niah_multikey_1".into());
         assert_eq!(ends(&store.missing(&other, 0..3)), [[0, 3]]);
         assert_eq!(std::fs::read(store.path()).unwrap(), text);
     }

@@ -11,8 +11,8 @@ pub fn summary(cells: &[Hits]) -> String {
         "Hit rates in % of examples. best, 10th: heads by rank; mean: all heads; source: heads weighted by their\n\
          attention to the answer's place; free: mean, needle outside forced entries; recall: steps; mass: attention read.\n",
     );
-    let names = cells.iter().map(|c| c.model.chars().count()).max().unwrap_or(0).max(5);
-    let methods = cells.iter().map(|c| short_method(&c.method).len()).max().unwrap_or(0).max(6);
+    let names = cells.iter().map(|c| c.cell.model.chars().count()).max().unwrap_or(0).max(5);
+    let methods = cells.iter().map(|c| short_method(&c.cell.method).len()).max().unwrap_or(0).max(6);
     let _ = writeln!(
         text,
         "\n{:names$}  {:methods$}  {:5} {:>4} {:>5} | {:>5} {:>5} {:>5} {:>6} {:>6} | {:>5} {:>6} | {:>6} {:>6} | {:>5} | {:>7}",
@@ -44,9 +44,9 @@ pub fn summary(cells: &[Hits]) -> String {
         let _ = writeln!(
             text,
             "{:names$}  {:methods$}  {:5} {:>4} {:>5.1} | {:>5.1} {:>5.1} {:>5.1} {:>6.1} {:>6.1} | {:>5.1} {:>6.1} | {:>6.1} {:>6.1} | {:>5.1} | {:>7.1}",
-            cell.model,
-            short_method(&cell.method),
-            short(&cell.task),
+            cell.cell.model,
+            short_method(&cell.cell.method),
+            short(&cell.cell.task),
             cell.examples,
             cell.steps as f64 / n,
             rate(0),
@@ -82,7 +82,7 @@ pub fn heads(cells: &[Hits], top: usize) -> String {
     let mut rows: Vec<(&Hits, Vec<&Hits>)> = Vec::new();
     for cell in cells.iter().filter(|c| c.examples > 0) {
         let same = |(first, _): &&mut (&Hits, Vec<&Hits>)| {
-            (&first.model_hash, &first.method) == (&cell.model_hash, &cell.method)
+            (&first.cell.model_hash, &first.cell.method) == (&cell.cell.model_hash, &cell.cell.method)
         };
         match rows.iter_mut().find(same) {
             Some((_, tasks)) => tasks.push(cell),
@@ -112,8 +112,8 @@ pub fn heads(cells: &[Hits], top: usize) -> String {
         let _ = writeln!(
             text,
             "\n{} under {}, mean of {} tasks, layer.{unit} hit rate % (attention to the answer's place %):\n  {}",
-            first.model,
-            short_method(&first.method),
+            first.cell.model,
+            short_method(&first.cell.method),
             tasks.len(),
             list.join(", ")
         );

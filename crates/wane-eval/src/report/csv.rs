@@ -88,28 +88,31 @@ pub(super) fn accuracy(studies: &[Study]) -> String {
     text
 }
 
-/// Gains over the group's first model.
+/// Gains of every pair.
 pub(super) fn gains(studies: &[Study]) -> String {
     let mut text = head(&[
         "group", "first", "second", "method", "budget", "task", "pairs", "gain", "low", "high", "missing",
     ]);
     for (number, study) in studies.iter().enumerate() {
         for (index, arm) in study.arms.iter().enumerate() {
-            for m in 1..study.models.len() {
-                let gain = study.gain(index, m);
+            for pair in 0..study.pairs.len() {
+                let gain = study.gain(index, pair);
+                let [first, second] = study.names(pair);
                 for t in 0..=study.tasks.len() {
                     let mut fields = vec![
                         (number + 1).to_string(),
-                        study.models[0].label.clone(),
-                        study.models[m].label.clone(),
+                        first.to_owned(),
+                        second.to_owned(),
                         arm.text.clone(),
                         arm.budget.map_or_else(String::new, share),
                         study.tasks.get(t).cloned().unwrap_or_else(|| "mean".into()),
                     ];
                     fields.extend(match gain.cells.get(t).unwrap_or(&gain.mean) {
                         Ok(d) => {
-                            let i = d.interval;
-                            [d.pairs.to_string(), share(i.value), share(i.low), share(i.high), String::new()]
+                            let end =
+                                |i: usize| d.ends.as_ref().map_or_else(|_| String::new(), |e| share(e[i]));
+                            let missing = d.ends.clone().err().unwrap_or_default();
+                            [d.pairs.to_string(), share(d.value), end(0), end(1), missing]
                         }
                         Err(reason) => {
                             ["0".into(), String::new(), String::new(), String::new(), reason.clone()]

@@ -2,6 +2,7 @@
 //! that they flow on narrow screens; a file (SVG, PNG) has them all.
 
 use super::drawing::{Anchor, Drawing, Font, Ink, Marker, Pen};
+use super::pairing::Look;
 use super::palette::style;
 use super::raster::{png, text_width};
 use super::svg::{Words, escape, ornament, picture};
@@ -40,9 +41,9 @@ pub(super) struct Figure {
     pub(super) panels: Vec<Panel>,
 }
 
-/// The key of measured model number `i`.
-pub(super) fn series_key(i: usize) -> Sample {
-    Sample::Line(Pen::Data, Ink::Series(i), Some(Marker::Filled(i)))
+/// The key of a measured model.
+pub(super) fn series_key(look: Look) -> Sample {
+    Sample::Line(Pen::Data, Ink::Series(look.colour), Some(Marker::Filled(look.marker)))
 }
 
 impl Figure {

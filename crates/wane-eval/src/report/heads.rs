@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::load::short_hash;
 use super::method::Method;
+use super::pairing::{self, Look, Named, Pair};
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
 use super::statements::{Statement, Verdict};
 use super::{OrReason, input, tables};
@@ -33,6 +34,7 @@ pub(super) struct Kinds {
     pub(super) models: Vec<HitModel>,
     pub(super) tasks: Vec<String>,
     pub(super) methods: Vec<String>,
+    pub(super) pairs: Vec<Pair>,
     cells: Vec<Hits>,
     files: Vec<PathBuf>,
 }
@@ -41,6 +43,7 @@ pub(super) struct Kinds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HitModel {
     pub(super) label: String,
+    pub(super) look: Look,
     hash: String,
     memory: bool,
 }
@@ -59,7 +62,7 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
         let fail = |line: usize, message: String| Error::Line { path: path.clone(), line, message };
         let mut cut_line = None;
         let cut = input::lines(path, |number, line, whole| match serde_json::from_slice::<Hits>(line) {
-            Ok(hits) if hits.version <= VERSION => {
+            Ok(hits) if hits.cell.version <= VERSION => {
                 all.push(hits);
                 Ok(())
             }
@@ -110,36 +113,44 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
 fn setup(cell: &Hits) -> String {
     format!(
         "context {} tokens, tokenizer {}, sample seed {}, haystack {}, words {}, prompt form {}",
-        cell.context,
-        short_hash(&cell.tokenizer),
-        cell.seed,
-        cell.haystack,
-        cell.wordlist,
-        cell.prompt_form.name()
+        cell.origin.context,
+        short_hash(&cell.origin.tokenizer),
+        cell.cell.seed,
+        cell.origin.haystack,
+        cell.origin.wordlist,
+        cell.origin.prompt_form.name()
     )
 }
 
 impl Kinds {
     fn new(setup: String, cell: Hits, files: &[PathBuf]) -> Self {
-        let (models, tasks, methods) = (Vec::new(), Vec::new(), Vec::new());
-        Self { setup, models, tasks, methods, cells: vec![cell], files: files.to_vec() }
+        let (models, tasks, methods, pairs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { setup, models, tasks, methods, pairs, cells: vec![cell], files: files.to_vec() }
     }
 
     /// Finds names and their order.
     fn order(&mut self) {
         for cell in &self.cells {
-            let (label, hash, memory) = (cell.model.clone(), cell.model_hash.clone(), cell.memory);
+            let (label, hash, memory) =
+                (cell.cell.model.clone(), cell.cell.model_hash.clone(), cell.cell.memory);
             if !self.models.iter().any(|m| m.hash == hash) {
-                self.models.push(HitModel { label, hash, memory });
+                let look = Look { colour: 0, marker: 0 };
+                self.models.push(HitModel { label, look, hash, memory });
             }
-            if !self.tasks.contains(&cell.task) {
-                self.tasks.push(cell.task.clone());
+            if !self.tasks.contains(&cell.cell.task) {
+                self.tasks.push(cell.cell.task.clone());
             }
-            if !self.methods.contains(&cell.method) {
-                self.methods.push(cell.method.clone());
+            if !self.methods.contains(&cell.cell.method) {
+                self.methods.push(cell.cell.method.clone());
             }
         }
         self.models.sort_by_key(|m| m.memory);
+        let names: Vec<Named<'_>> =
+            self.models.iter().map(|m| Named { name: &m.label, memory: m.memory }).collect();
+        self.pairs = pairing::pairs(&names);
+        let seeds = pairing::seeds(&names, &self.pairs);
+        let looks = pairing::looks(names.len(), &self.pairs, &seeds);
+        self.models.iter_mut().zip(looks).for_each(|(model, look)| model.look = look);
         let labels: Vec<String> = self.models.iter().map(|m| m.label.clone()).collect();
         for model in &mut self.models {
             if labels.iter().filter(|l| **l == model.label).count() > 1 {
@@ -151,7 +162,9 @@ impl Kinds {
 
     /// The cell of a model, method and task.
     pub(super) fn cell(&self, model: &HitModel, method: &str, task: &str) -> Option<&Hits> {
-        self.cells.iter().find(|c| c.model_hash == model.hash && c.method == method && c.task == task)
+        self.cells
+            .iter()
+            .find(|c| c.cell.model_hash == model.hash && c.cell.method == method && c.cell.task == task)
     }
 
     /// Cells of a model and method, in the order of the tasks.
@@ -162,7 +175,7 @@ impl Kinds {
 
     /// What was looked at under a method.
     pub(super) fn measured(&self, method: &str) -> &'static str {
-        let measured = self.cells.iter().find(|c| c.method == method).map(|c| c.measured);
+        let measured = self.cells.iter().find(|c| c.cell.method == method).map(|c| c.measured);
         match measured {
             Some(Measured::DecodeSteps) | None => "every sparse decode step",
             Some(Measured::Retained) => "what stayed after the prompt",
@@ -254,13 +267,13 @@ impl Kinds {
         }
     }
 
-    /// Whether heads of model `m` hit more often than the first model's, by tasks: the means of the ten best
-    /// heads of both, and in how many tasks the second is larger, equal, smaller.
-    pub(super) fn compare(&self, m: usize, method: &str) -> Option<([f64; 2], [usize; 3])> {
+    /// Whether heads of a pair's second model hit more often than the first one's, by tasks: the means of the ten
+    /// best heads of both, and in how many tasks the second is larger, equal, smaller.
+    pub(super) fn compare(&self, pair: Pair, method: &str) -> Option<([f64; 2], [usize; 3])> {
         let (mut means, mut counts, mut n) = ([0.0; 2], [0; 3], 0.0);
         for task in &self.tasks {
             let of = |i: usize| self.cell(&self.models[i], method, task).filter(|c| c.examples > 0);
-            let (Some(first), Some(second)) = (of(0), of(m)) else { continue };
+            let (Some(first), Some(second)) = (of(pair.first), of(pair.second)) else { continue };
             let values = [best(first, 10), best(second, 10)];
             let side = if (values[1] - values[0]).abs() < 1e-12 {
                 1
@@ -280,11 +293,11 @@ impl Kinds {
 /// The paper's first hypothesis for every model and method, by tasks: hit rates have no intervals.
 pub(super) fn statements(kind: &Kinds, number: usize) -> Sheet {
     let mut all = Vec::new();
-    for m in 1..kind.models.len() {
+    for pair in &kind.pairs {
         for method in &kind.methods {
-            let Some(([first, second], [more, same, less])) = kind.compare(m, method) else { continue };
+            let Some(([first, second], [more, same, less])) = kind.compare(*pair, method) else { continue };
             let Some(verdict) = Verdict::of_counts([more, less, same]) else { continue };
-            let [with, without] = [m, 0].map(|i| kind.models[i].label.as_str());
+            let [with, without] = [pair.second, pair.first].map(|i| kind.models[i].label.as_str());
             all.push(Statement {
                 claim: format!(
                     "Under {}, heads of {with} hit the answer more often than those of {without}",
@@ -343,10 +356,10 @@ pub(super) fn csv(heads: &Heads) -> String {
                 let (n, free) = (cell.examples, cell.free_examples);
                 let fields = [
                     (number + 1).to_string(),
-                    cell.model.clone(),
-                    cell.model_hash.clone(),
-                    cell.method.clone(),
-                    cell.task.clone(),
+                    cell.cell.model.clone(),
+                    cell.cell.model_hash.clone(),
+                    cell.cell.method.clone(),
+                    cell.cell.task.clone(),
                     n.to_string(),
                     head.layer.to_string(),
                     head.head.to_string(),

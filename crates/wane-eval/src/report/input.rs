@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::gzip::Gunzip;
+use flate2::read::MultiGzDecoder;
+
 use crate::{Error, Result};
 
 /// Files that a folder is searched for.
@@ -67,7 +68,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>> {
                 .map_err(|e| Error::Invalid(format!("{} is no zstd file: {e}", path.display())))?;
             Box::new(decoder)
         }
-        "gz" => Box::new(Gunzip::new(file)),
+        "gz" => Box::new(MultiGzDecoder::new(file)),
         _ => Box::new(file),
     })
 }

@@ -2,8 +2,8 @@
 //! texts are skipped, so a full protocol (some 300 000 records) stays far below 500 MB.
 //!
 //! A half-written last line is left out and said, and so are records of a newer format that this
-//! program cannot read, and records without the wanted score. Of two records of the same example
-//! the first counts. Any other line that is no record is an error.
+//! program cannot read. A wanted score that a record lacks is computed from its prediction and answers. Of two
+//! records of the same example the first counts. Any other line that is no record is an error.
 //!
 //! Does not do: repairing files; resuming a run does.
 
@@ -16,6 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
 
 use super::input;
+use crate::ruler::Metric;
 use crate::ruler::prompt::PromptForm;
 use crate::runner::record::{Bytes, Flops, Seconds, VERSION};
 use crate::{Error, Result};
@@ -93,7 +94,8 @@ pub(super) struct Sample {
     pub(super) answer: f64,
     /// Examples decoded together.
     pub(super) batch: usize,
-    /// Tokens that could have been generated.
+    /// Tokens that were generated, and that could have been.
+    pub(super) new_tokens: usize,
     pub(super) limit: usize,
     /// Floating point operations of the prompt and of the first decode step, where the record has them.
     pub(super) flops: Option<[f64; 2]>,
@@ -262,6 +264,18 @@ fn scorer<'r>(record: &'r Slim<'_>, metric: &str) -> Option<&'r str> {
     found.map(|name| &**name)
 }
 
+/// The score of a metric that a record has not: from its texts, which are read for this alone.
+fn computed(line: &[u8], metric: &str) -> Option<f64> {
+    #[derive(Deserialize)]
+    struct Texts {
+        prediction: String,
+        references: Vec<String>,
+    }
+    let metric = Metric::parse(metric)?;
+    let texts: Texts = serde_json::from_slice(line).ok()?;
+    Some(metric.score(&texts.prediction, &texts.references))
+}
+
 impl Loader {
     /// Takes one line; the message says what is wrong with it.
     fn line(&mut self, line: &[u8], file: usize, metric: &str) -> std::result::Result<(), String> {
@@ -277,11 +291,12 @@ impl Loader {
                 return if newer { Ok(()) } else { Err(format!("expected a record: {error}")) };
             }
         };
-        let Some(scorer) = scorer(&record, metric).map(str::to_owned) else {
+        let recorded = scorer(&record, metric).map(|name| (name.to_owned(), record.scores[name]));
+        let Some((scorer, score)) = recorded.or_else(|| Some((metric.to_owned(), computed(line, metric)?)))
+        else {
             self.unscored += 1;
             return Ok(());
         };
-        let score = record.scores.get(scorer.as_str()).copied().unwrap_or(f64::NAN);
         if !(0.0..=1.0).contains(&score) {
             return Err(format!("expected a score between 0 and 1, not {score} ({scorer})"));
         }
@@ -317,6 +332,7 @@ impl Loader {
             decode: record.seconds.decode / record.new_tokens.max(1) as f64,
             answer: record.seconds.decode,
             batch: record.seconds.batch,
+            new_tokens: record.new_tokens,
             limit: record.max_new_tokens,
             flops: record.flops.map(|f| [f.prefill, f.per_step]),
         };

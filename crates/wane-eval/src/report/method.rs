@@ -8,6 +8,9 @@
 
 use wane_attention::METHODS;
 
+/// The group of SnapKV whose pooling reaches further than the default.
+pub(super) const WIDE_POOLING: &str = "SnapKV (wide pooling)";
+
 /// A parsed method string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Method {
@@ -78,7 +81,7 @@ impl Method {
     }
 
     /// The group of a method in figures and tables: the paper's three methods with their own selectors,
-    /// random selectors, compositions, everything else.
+    /// SnapKV with wide pooling, random selectors, compositions, everything else.
     pub(super) fn group(&self) -> String {
         let [part] = self.parts.as_slice() else { return "Compositions".into() };
         match part.name.as_str() {
@@ -86,6 +89,7 @@ impl Method {
             "dense" => "Dense".into(),
             "quest" => "Quest".into(),
             "moba" => "MoBA".into(),
+            "snapkv" if part.is_wide() => WIDE_POOLING.into(),
             "snapkv" => "SnapKV".into(),
             _ => "Other methods".into(),
         }
@@ -93,7 +97,7 @@ impl Method {
 
     /// A label for a row under the group's name: `64:16, local=2`, `quest 64:4`.
     pub(super) fn short_label(&self) -> String {
-        let named = !["Quest", "MoBA", "SnapKV"].contains(&self.group().as_str());
+        let named = !["Quest", "MoBA", "SnapKV", WIDE_POOLING].contains(&self.group().as_str());
         let part = |part: &Part| {
             let sizes: Vec<&str> =
                 ["block", part.budget_key()].into_iter().filter_map(|key| part.value(key)).collect();
@@ -109,6 +113,12 @@ impl Method {
             if named { format!("{} {text}", part.name).trim_end().to_owned() } else { text }
         };
         self.parts.iter().map(part).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// A setting of a method that is not composed.
+    pub(super) fn setting(&self, key: &str) -> Option<&str> {
+        let [part] = self.parts.as_slice() else { return None };
+        part.value(key)
     }
 
     /// The share of a context that is kept or read; none for an unknown method.
@@ -164,6 +174,14 @@ impl Part {
 
     fn count(&self, key: &str) -> Option<f64> {
         self.value(key)?.parse::<u32>().ok().map(f64::from)
+    }
+
+    /// Whether SnapKV's pooling has a larger kernel than by default.
+    fn is_wide(&self) -> bool {
+        let default = METHODS.iter().find(|m| m.name == self.name).and_then(|entry| {
+            entry.keys.iter().find(|k| k.name == "kernel").and_then(|k| k.default?.parse::<f64>().ok())
+        });
+        self.count("kernel").zip(default).is_some_and(|(kernel, default)| kernel > default)
     }
 
     fn budget_key(&self) -> &'static str {

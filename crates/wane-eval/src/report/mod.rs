@@ -1,30 +1,32 @@
 //! The report: one page, its figures and its tables, from records alone (no model is loaded).
 //!
-//! - `input`, `gzip`: which files there are and their lines; `load`: samples, malformed input named.
+//! - `input`: which files there are and their lines; `load`: samples, malformed input named.
 //! - `method`: what a method string says: budget, family, label.
+//! - `pairing`: which models are compared, which pairs differ in their training seed alone.
 //! - `study`: accuracies, gains and costs of the samples that belong together.
 //! - `heads`, `training`: hit rates of heads, records of training runs.
-//! - `published`: the rows of arXiv 2605.28640 beside them; `statements`: which statements hold.
-//! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg`, `raster` and `png` write them.
+//! - `published`: the rows of arXiv 2605.28640 beside them; `statements`: which statements hold; `seeds`: what
+//!   training seeds agree on; `pooling`: what of SnapKV's gain is its pooling's.
+//! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg` and `raster` write them.
 //! - `tables`, `sheet`: tables as HTML and Markdown; `csv`: one tidy file a table.
 //! - `page`: `index.html`; `terminal`: the same in a few lines.
 
 mod chart;
-mod crc32;
 mod csv;
 mod drawing;
 mod figure;
 mod figures;
-mod gzip;
 mod heads;
 mod input;
 mod load;
 mod method;
 mod page;
+mod pairing;
 mod palette;
-mod png;
+mod pooling;
 mod published;
 mod raster;
+mod seeds;
 mod sheet;
 mod statements;
 mod study;
@@ -39,6 +41,7 @@ use rayon::prelude::*;
 
 use crate::memory::record::MemoryRecord;
 use crate::{Error, Result};
+use sheet::Sheet;
 use study::Study;
 
 /// A value, or why there is none.
@@ -136,7 +139,12 @@ impl Contents {
         let loaded = load::load(samples, metric)?;
         let heads = heads::load(&hits)?;
         let studies = study::build(&loaded);
-        let notes = loaded.notes.iter().chain(&heads.notes).cloned().collect();
+        let mut notes: Vec<String> = loaded.notes.iter().chain(&heads.notes).cloned().collect();
+        if studies.iter().any(Study::lacks_intervals) {
+            notes.push(
+                "some gains have no interval (-) and decide nothing: some task has 1 sample that both models have, and an interval needs at least 2".into(),
+            );
+        }
         Ok(Self { loaded, studies, heads, memories, runs, notes })
     }
 
@@ -153,6 +161,9 @@ impl Contents {
         let mut texts = vec![("tables.md", self.markdown())];
         texts.push(("accuracy.csv", csv::accuracy(&self.studies)));
         texts.push(("gains.csv", csv::gains(&self.studies)));
+        if self.studies.iter().any(|study| !study.seeds.is_empty()) {
+            texts.push(("seeds.csv", seeds::csv(&self.studies)));
+        }
         texts.push(("cost.csv", csv::cost(&self.loaded, &self.studies)));
         texts.push(("published.csv", csv::published()));
         if !self.heads.kinds.is_empty() {
@@ -167,11 +178,14 @@ impl Contents {
         let mut markdown = String::from("# wane report\n");
         for (number, study) in self.studies.iter().enumerate() {
             markdown.push_str(&format!("\n## Records {}: {}\n", number + 1, study.setup.summary()));
-            for m in 1..study.models.len() {
-                if let Some(sheet) = tables::statements(study, m, number) {
-                    markdown.push('\n');
-                    markdown.push_str(&sheet.markdown());
-                }
+            let of_pair = |pair| tables::statements(study, pair, number);
+            let statements: Vec<Sheet> = (0..study.pairs.len()).filter_map(of_pair).collect();
+            for sheet in seeds::sheets(study, number).iter().chain(&statements) {
+                markdown.push('\n');
+                markdown.push_str(&sheet.markdown());
+            }
+            if let Some(caution) = pooling::caution(study, number) {
+                markdown.push_str(&caution.markdown());
             }
             for sheet in tables::all(&self.loaded, study, number) {
                 markdown.push('\n');

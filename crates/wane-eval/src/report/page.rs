@@ -8,7 +8,7 @@ use super::load::{Loaded, short_hash};
 use super::palette::style;
 use super::study::Study;
 use super::svg::escape;
-use super::{Contents, heads, published, tables, training};
+use super::{Contents, heads, pooling, published, seeds, tables, training};
 
 /// The page.
 pub(super) fn html(contents: &Contents, metric: &str) -> String {
@@ -80,7 +80,7 @@ fn navigation(text: &mut String, contents: &Contents) {
             String::new()
         };
         let mut parts = vec![("figures", "accuracy against budget"), ("tables", "tables")];
-        if study.models.len() > 1 {
+        if !study.pairs.is_empty() {
             parts.insert(0, ("statements", "which statements hold"));
             parts.push(("published", "gains beside the published ones"));
         }
@@ -115,7 +115,7 @@ fn hit_rates(text: &mut String, contents: &Contents) {
     text.push_str("<section aria-labelledby=\"hit-rates\">\n<h2 id=\"hit-rates\">Hit rates of heads</h2>\n");
     let figures = hits::figures(heads);
     for (number, kind) in heads.kinds.iter().enumerate() {
-        if kind.models.len() > 1 {
+        if !kind.pairs.is_empty() {
             text.push_str(&heads::statements(kind, number).html());
         }
         let (mut seen, mut folded) = (Vec::new(), Vec::new());
@@ -193,7 +193,8 @@ fn different(study: &Study) -> String {
     format!("prompt form {}, context {}", study.setup.prompt_form.name(), study.setup.context)
 }
 
-fn count(n: usize, what: &str) -> String {
+/// `1 task`, `2 tasks`.
+pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
@@ -206,20 +207,26 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, [number, of]: [usi
         sentence(&study.setup.summary()),
         count(study.samples, "sample")
     );
-    if study.models.len() > 1 {
+    if !study.pairs.is_empty() {
         let _ = writeln!(text, "<h3 id=\"statements-{number}\">Which statements hold</h3>");
     }
-    for m in 1..study.models.len() {
-        match tables::statements(study, m, number) {
+    for sheet in seeds::sheets(study, number) {
+        text.push_str(&sheet.html());
+    }
+    for pair in 0..study.pairs.len() {
+        match tables::statements(study, pair, number) {
             Some(sheet) => text.push_str(&sheet.html()),
             None => {
                 let _ = writeln!(
                     text,
                     "<p>{}: nothing yet, no method has records of every task for both models.</p>",
-                    escape(&study.gain_name(m))
+                    escape(&study.gain_name(pair))
                 );
             }
         }
+    }
+    if let Some(caution) = pooling::caution(study, number) {
+        text.push_str(&caution.html());
     }
     if let Some(figure) = gains::figure(study, number) {
         text.push_str(&figure.html());
@@ -255,7 +262,7 @@ fn curves(text: &mut String, study: &Study, number: usize) {
         return;
     }
     text.push_str("<p class=\"soft\">Accuracy in percent; the budget is the share of the context that is read or kept, on a logarithmic axis; bars are 95 % intervals (Wilson). Dense attention is the right end of every panel.</p>\n");
-    let (shown, folded): (Vec<_>, Vec<_>) = families.into_iter().partition(|f| f.of_paper);
+    let (shown, folded): (Vec<_>, Vec<_>) = families.into_iter().partition(|f| f.shown);
     let none = shown.is_empty();
     for family in &shown {
         text.push_str(&family.figure.html());

@@ -13,7 +13,6 @@ use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
 use super::drawing::{Anchor, Drawing, Font, Ink, Marker, Pen, Shape};
 use super::palette::{LIGHT, SERIES};
-use super::png;
 
 /// Pixels for a unit of length.
 const SCALE: f32 = 2.0;
@@ -37,8 +36,23 @@ pub(super) fn png(drawing: &Drawing, [width, height]: [f64; 2]) -> Vec<u8> {
         _ => tiny_skia::Color::WHITE,
     });
     draw(drawing, Transform::from_scale(SCALE, SCALE), &mut pixmap);
-    let rgb: Vec<[u8; 3]> = pixmap.pixels().iter().map(|p| [p.red(), p.green(), p.blue()]).collect();
-    png::encode(&rgb, pixmap.width() as usize)
+    encode(&pixmap).expect("a picture of some size fits into memory")
+}
+
+/// The pixels as a file without transparency: the paper covers all of it.
+fn encode(pixmap: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
+    let rgb: Vec<u8> = pixmap.pixels().iter().flat_map(|p| [p.red(), p.green(), p.blue()]).collect();
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, pixmap.width(), pixmap.height());
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::High);
+    // Areas of one colour: bytes as they are pack better than differences.
+    encoder.set_filter(png::Filter::NoFilter);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(&rgb)?;
+    writer.finish()?;
+    Ok(file)
 }
 
 /// The width of a text as the bundled font sets it.

@@ -8,11 +8,10 @@
 //! below, *not decided* if every one holds zero, else the counts. Does not do: corrections for many comparisons;
 //! adjectives.
 
-use super::method::budget_name;
+use super::method::{WIDE_POOLING, budget_name};
 use super::published;
 use super::study::{Difference, Study};
 use super::tables::{sign, signed};
-use crate::statistics::Interval;
 
 /// What a number of intervals (or of tasks) say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +27,11 @@ impl Verdict {
         (above + below + open > 0).then_some(Self { above, below, open })
     }
 
-    /// Of intervals; none without any.
-    pub(super) fn of<'a>(intervals: impl IntoIterator<Item = &'a Interval>) -> Option<Self> {
+    /// Of differences; none without any. One without an interval decides nothing.
+    pub(super) fn of<'a>(differences: impl IntoIterator<Item = &'a Difference>) -> Option<Self> {
         let mut counts = [0; 3];
-        for interval in intervals {
-            counts[match side(interval) {
+        for difference in differences {
+            counts[match side(difference) {
                 1 => 0,
                 -1 => 1,
                 _ => 2,
@@ -56,14 +55,12 @@ impl Verdict {
     }
 }
 
-/// 1 above zero, -1 below, 0 if zero is in the interval.
-fn side(interval: &Interval) -> i8 {
-    if interval.low > 0.0 {
-        1
-    } else if interval.high < 0.0 {
-        -1
-    } else {
-        0
+/// 1 above zero, -1 below, 0 if zero is in the interval or there is none.
+pub(super) fn side(difference: &Difference) -> i8 {
+    match difference.ends {
+        Ok([low, _]) if low > 0.0 => 1,
+        Ok([_, high]) if high < 0.0 => -1,
+        _ => 0,
     }
 }
 
@@ -77,60 +74,80 @@ pub(super) struct Statement {
     pub(super) published: String,
 }
 
-/// The statements about what model `m` gains over the first one; those without records are left out.
-pub(super) fn of_model(study: &Study, m: usize) -> Vec<Statement> {
+/// Settings that a statement is about.
+#[derive(Debug)]
+pub(super) struct Scope {
+    /// `Under Quest`.
+    pub(super) words: String,
+    /// The method's name, where a gain may grow as the budget shrinks.
+    pub(super) method: Option<String>,
+    pub(super) arms: Vec<usize>,
+}
+
+/// What statements are about: the paper's settings of its methods first, then all others.
+pub(super) fn scopes(study: &Study) -> Vec<Scope> {
     let mut all = Vec::new();
-    let (with, without) = (&study.models[m].label, &study.models[0].label);
     for (group, arms) in study.groups() {
-        let is_row = |a: &usize| study.gain(*a, m).mean.is_ok();
-        let arms: Vec<usize> = arms.into_iter().filter(is_row).collect();
+        let scope = |words: String, method: Option<&str>, arms: Vec<usize>| Scope {
+            words,
+            method: method.map(str::to_owned),
+            arms,
+        };
         match group.as_str() {
-            "Dense" => {
-                all.extend(gains(study, m, &arms, format!("Without sparsity, {with} gains over {without}")))
-            }
+            "Dense" => all.push(scope("Without sparsity".into(), None, arms)),
             "Quest" | "MoBA" | "SnapKV" => {
-                // The paper's own settings, and those alone.
-                let paper: Vec<usize> =
-                    arms.into_iter().filter(|a| published::find(&study.arms[*a].method).is_ok()).collect();
-                all.extend(gains(study, m, &paper, format!("Under {group}, {with} gains over {without}")));
-                all.extend(growth(study, m, &paper, &group));
+                let of_paper = |a: &usize| published::find(&study.arms[*a].method).is_ok();
+                let (paper, others): (Vec<usize>, Vec<usize>) = arms.into_iter().partition(of_paper);
+                all.push(scope(format!("Under {group}"), Some(&group), paper));
+                all.push(scope(format!("Under {group} with other settings"), None, others));
             }
-            "Random selectors" => {
-                for arm in arms {
-                    let claim = format!(
-                        "With a random selector in place of that of {}, {with} gains over {without}",
-                        study.arms[arm].method.short_label()
-                    );
-                    all.extend(gains(study, m, &[arm], claim));
-                }
-            }
-            _ => {}
+            WIDE_POOLING => all.push(scope(format!("Under {group}"), Some(&group), arms)),
+            "Random selectors" => all.extend(arms.into_iter().map(|arm| {
+                let label = study.arms[arm].method.short_label();
+                scope(format!("With a random selector in place of that of {label}"), None, vec![arm])
+            })),
+            other => all.push(scope(format!("Under {}", other.to_lowercase()), None, arms)),
         }
     }
-    all.extend(cells(study, m));
+    all.retain(|scope| !scope.arms.is_empty());
     all
 }
 
-fn say(difference: &Difference) -> String {
-    let [value, low, high] = [difference.interval.value, difference.interval.low, difference.interval.high]
-        .map(|v| signed(100.0 * v));
-    format!("{value} ({low} to {high})")
+/// The statements about what a pair's second model gains; those without records are left out.
+pub(super) fn of_pair(study: &Study, pair: usize) -> Vec<Statement> {
+    let mut all = Vec::new();
+    let [without, with] = study.names(pair);
+    for mut scope in scopes(study) {
+        scope.arms.retain(|arm| study.gain(*arm, pair).mean.is_ok());
+        all.extend(gains(study, pair, &scope.arms, format!("{}, {with} gains over {without}", scope.words)));
+        if let Some(method) = scope.method {
+            all.extend(growth(study, pair, &scope.arms, &method));
+        }
+    }
+    all.extend(cells(study, pair));
+    all
 }
 
-fn gains(study: &Study, m: usize, arms: &[usize], claim: String) -> Option<Statement> {
-    let rows: Vec<(usize, &Difference)> =
-        arms.iter().filter_map(|a| Some((*a, study.gain(*a, m).mean.as_ref().ok()?))).collect();
-    let verdict = Verdict::of(rows.iter().map(|(_, d)| &d.interval))?;
-    let place = |arm: usize| {
-        let arm = &study.arms[arm];
-        let budget = arm.budget.map_or_else(String::new, budget_name);
-        if arm.method.is_dense() {
-            String::new()
-        } else {
-            format!(" at {} ({budget})", arm.method.short_label())
-        }
+/// ` at 64:16 (1/4)`; nothing for dense attention.
+pub(super) fn place(study: &Study, arm: usize) -> String {
+    let arm = &study.arms[arm];
+    let budget = arm.budget.map_or_else(String::new, budget_name);
+    if arm.method.is_dense() { String::new() } else { format!(" at {} ({budget})", arm.method.short_label()) }
+}
+
+pub(super) fn say(difference: &Difference) -> String {
+    let ends = match &difference.ends {
+        Ok(ends) => ends.map(|v| signed(100.0 * v)).join(" to "),
+        Err(_) => "-".into(),
     };
-    let evidence: Vec<String> = rows.iter().map(|(a, d)| format!("{}{}", say(d), place(*a))).collect();
+    format!("{} ({ends})", signed(100.0 * difference.value))
+}
+
+fn gains(study: &Study, pair: usize, arms: &[usize], claim: String) -> Option<Statement> {
+    let rows: Vec<(usize, &Difference)> =
+        arms.iter().filter_map(|a| Some((*a, study.gain(*a, pair).mean.as_ref().ok()?))).collect();
+    let verdict = Verdict::of(rows.iter().map(|(_, d)| *d))?;
+    let evidence: Vec<String> = rows.iter().map(|(a, d)| format!("{}{}", say(d), place(study, *a))).collect();
     let of_model = |model: &&str| {
         let of_arm = |arm: usize| {
             let pairs = published::find(&study.arms[arm].method).ok()?;
@@ -145,7 +162,7 @@ fn gains(study: &Study, m: usize, arms: &[usize], claim: String) -> Option<State
 }
 
 /// The gain at the smallest budget against that at the largest, blocks alike.
-fn growth(study: &Study, m: usize, arms: &[usize], group: &str) -> Option<Statement> {
+fn growth(study: &Study, pair: usize, arms: &[usize], group: &str) -> Option<Statement> {
     let family = &study.arms[*arms.first()?].family;
     let mut arms: Vec<usize> = arms.iter().copied().filter(|a| study.arms[*a].family == *family).collect();
     let budget = |arm: &usize| study.arms[*arm].budget.unwrap_or(1.0);
@@ -154,7 +171,7 @@ fn growth(study: &Study, m: usize, arms: &[usize], group: &str) -> Option<Statem
     if large == small {
         return None;
     }
-    let difference = study.gain(small, m).beyond(study.gain(large, m)).ok()?;
+    let difference = study.gain(small, pair).beyond(study.gain(large, pair)).ok()?;
     let names = [small, large].map(|a| budget_name(budget(&a)));
     let of_model = |model: &&str| {
         let gain = |arm: usize| {
@@ -166,22 +183,22 @@ fn growth(study: &Study, m: usize, arms: &[usize], group: &str) -> Option<Statem
     let published: Vec<String> = published::models().iter().filter_map(of_model).collect();
     Some(Statement {
         claim: format!("Under {group}, the gain at {} is larger than at {}", names[0], names[1]),
-        verdict: Verdict::of([&difference.interval])?,
+        verdict: Verdict::of([&difference])?,
         evidence: format!("{} more", say(&difference)),
         published: published.join("; "),
     })
 }
 
 /// Single cells: how many have the sign of the published gain.
-fn cells(study: &Study, m: usize) -> Option<Statement> {
+fn cells(study: &Study, pair: usize) -> Option<Statement> {
     let (mut same, mut opposite, mut open) = (0, 0, 0);
     for (index, arm) in study.arms.iter().enumerate() {
-        for pair in published::find(&arm.method).unwrap_or_default() {
+        for theirs in published::find(&arm.method).unwrap_or_default() {
             for (t, task) in study.tasks.iter().enumerate() {
-                let (Ok(theirs), Ok(ours)) = (pair.gain(task), &study.gain(index, m).cells[t]) else {
+                let (Ok(theirs), Ok(ours)) = (theirs.gain(task), &study.gain(index, pair).cells[t]) else {
                     continue;
                 };
-                match side(&ours.interval) * sign(theirs) {
+                match side(ours) * sign(theirs) {
                     _ if sign(theirs) == 0 => {}
                     1 => same += 1,
                     -1 => opposite += 1,
@@ -206,22 +223,25 @@ fn cells(study: &Study, m: usize) -> Option<Statement> {
 mod tests {
     use super::*;
 
-    fn interval(low: f64, high: f64) -> Interval {
-        Interval { value: (low + high) / 2.0, low, high }
+    fn interval(low: f64, high: f64) -> Difference {
+        Difference { value: (low + high) / 2.0, ends: Ok([low, high]), pairs: 10 }
     }
 
     #[test]
     fn verdicts_follow_from_intervals() {
         let (above, below, around) = (interval(0.1, 0.2), interval(-0.2, -0.1), interval(-0.1, 0.1));
-        let verdict = |all: &[Interval]| Verdict::of(all).map_or_else(String::new, Verdict::name);
-        assert_eq!(verdict(&[above, above]), "holds");
-        assert_eq!(verdict(&[below]), "the opposite holds");
-        assert_eq!(verdict(&[around, around]), "not decided");
-        assert_eq!(verdict(&[above, around]), "holds in 1 of 2");
-        assert_eq!(verdict(&[below, around, below]), "the opposite holds in 2 of 3");
-        assert_eq!(verdict(&[above, below, around]), "mixed: holds in 1, the opposite in 1 of 3");
-        assert_eq!(Verdict::of(&[] as &[Interval]), None);
+        let verdict =
+            |all: &[&Difference]| Verdict::of(all.iter().copied()).map_or_else(String::new, Verdict::name);
+        assert_eq!(verdict(&[&above, &above]), "holds");
+        assert_eq!(verdict(&[&below]), "the opposite holds");
+        assert_eq!(verdict(&[&around, &around]), "not decided");
+        assert_eq!(verdict(&[&above, &around]), "holds in 1 of 2");
+        assert_eq!(verdict(&[&below, &around, &below]), "the opposite holds in 2 of 3");
+        assert_eq!(verdict(&[&above, &below, &around]), "mixed: holds in 1, the opposite in 1 of 3");
+        assert_eq!(Verdict::of([]), None);
+        let unknown = Difference { ends: Err("one sample".into()), ..above.clone() };
+        assert_eq!((verdict(&[&unknown]), say(&unknown)), ("not decided".into(), "+15.0 (-)".into()));
         // An interval that ends at zero holds it.
-        assert_eq!(verdict(&[interval(0.0, 0.3)]), "not decided");
+        assert_eq!(verdict(&[&interval(0.0, 0.3)]), "not decided");
     }
 }

@@ -1,6 +1,6 @@
 //! The samples of one setup as numbers: accuracy with Wilson's interval for each method, model and
-//! task, the mean over tasks, the gain of every other model over the first one without memory
-//! (paired bootstrap over samples that both have), and costs.
+//! task, the mean over tasks, the gain of a model over its partner (`pairing`; paired bootstrap over
+//! samples that both have), and costs.
 //!
 //! Random selectors that differ in their seed are one method: accuracies are means over seeds, with
 //! their population standard deviation, and intervals count samples, not draws.
@@ -13,16 +13,20 @@ use rayon::prelude::*;
 
 use super::OrReason;
 use super::load::{Loaded, Model, Sample, Setup, short_hash};
-use super::method::Method;
+use super::method::{Method, WIDE_POOLING};
+use super::pairing::{self, Look, Named, Pair, Seeds};
 use crate::ruler::TASKS;
 use crate::statistics::{Interval, paired_bootstrap, population_deviation, wilson};
 
 /// Draws of the bootstrap.
 pub(super) const RESAMPLES: usize = 2000;
 
+/// Why a gain has no interval.
+const NO_INTERVAL: &str = "no interval: it needs at least 2 samples of every task";
+
 /// The groups of methods, in the order of figures and tables.
-const GROUPS: [&str; 7] =
-    ["Dense", "Quest", "MoBA", "SnapKV", "Random selectors", "Compositions", "Other methods"];
+const GROUPS: [&str; 8] =
+    ["Dense", "Quest", "MoBA", "SnapKV", WIDE_POOLING, "Random selectors", "Compositions", "Other methods"];
 
 /// Everything that was measured in one setup.
 #[derive(Debug)]
@@ -34,16 +38,24 @@ pub(super) struct Study {
     pub(super) arms: Vec<Arm>,
     /// By arm, then model.
     pub(super) rows: Vec<Vec<OrReason<Row>>>,
-    /// By arm, then model; the first model has none.
-    pub(super) gains: Vec<Vec<Gain>>,
+    /// What is compared with what.
+    pub(super) pairs: Vec<Pair>,
+    /// Pairs that differ in their training seed alone.
+    pub(super) seeds: Vec<Seeds>,
+    /// By arm, then pair.
+    gains: Vec<Vec<Gain>>,
     /// Samples of the fullest cell.
     pub(super) samples: usize,
+    /// Tokens of an answer: under dense attention, the median of the task with the shortest answers; none if
+    /// answers only end at their limit.
+    pub(super) answer_tokens: Option<f64>,
 }
 
 /// A model under a name that no other model of the report has.
 #[derive(Debug, Clone)]
 pub(super) struct NamedModel {
     pub(super) label: String,
+    pub(super) look: Look,
     pub(super) model: Model,
 }
 
@@ -106,7 +118,7 @@ pub(super) struct Cost {
     pub(super) flops: OrReason<[f64; 2]>,
 }
 
-/// Differences to the first model under the same method.
+/// Differences of a pair under the same method.
 #[derive(Debug, Clone)]
 pub(super) struct Gain {
     pub(super) cells: Vec<OrReason<Difference>>,
@@ -116,9 +128,11 @@ pub(super) struct Gain {
 }
 
 /// A mean difference.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Difference {
-    pub(super) interval: Interval,
+    pub(super) value: f64,
+    /// Ends of the 95 % interval, or why there is none.
+    pub(super) ends: OrReason<[f64; 2]>,
     /// Samples that both models have.
     pub(super) pairs: usize,
 }
@@ -145,6 +159,10 @@ fn study(loaded: &Loaded, setup: usize) -> Study {
     let methods: Vec<usize> = (0..loaded.methods.len()).filter(|m| has(|s| s.method, *m)).collect();
     let (arms, arm_of) = arms(loaded, &methods, context);
 
+    let is_dense = |s: &&&Sample| arms[arm_of[s.method]].method.is_dense();
+    let dense: Vec<&Sample> = samples.iter().filter(is_dense).copied().collect();
+    let answer_tokens = answer_tokens(&dense, &tasks);
+
     let mut cells = Cells::new();
     for sample in &samples {
         cells.entry((sample.model, arm_of[sample.method], sample.task)).or_default().push(sample);
@@ -155,28 +173,60 @@ fn study(loaded: &Loaded, setup: usize) -> Study {
     let rows: Vec<Vec<OrReason<Row>>> = (0..arms.len())
         .map(|arm| models.iter().map(|m| row(loaded, &cells, [*m, arm], &tasks)).collect())
         .collect();
+    let names: Vec<Named<'_>> = models
+        .iter()
+        .map(|m| &loaded.models[*m])
+        .map(|m| Named { name: &m.name, memory: m.memory })
+        .collect();
+    let pairs = pairing::pairs(&names);
+    let seeds = pairing::seeds(&names, &pairs);
+    let looks = pairing::looks(models.len(), &pairs, &seeds);
     let gains = (0..arms.len())
         .into_par_iter()
-        .map(|arm| models[1..].iter().map(|m| gain(&cells, [models[0], *m], arm, &tasks)).collect())
+        .map(|arm| {
+            let of_pair = |p: &Pair| gain(&cells, [models[p.first], models[p.second]], arm, &tasks);
+            pairs.iter().map(of_pair).collect()
+        })
         .collect();
     let full = rows.iter().flatten().flatten().flat_map(|r| &r.cells).flatten().map(|c| c.samples).max();
     Study {
         setup: loaded.setups[setup].clone(),
         tasks: tasks.iter().map(|t| loaded.tasks[*t].clone()).collect(),
-        models: models.iter().map(|m| named(loaded, *m)).collect(),
+        models: models.iter().zip(looks).map(|(m, look)| named(loaded, *m, look)).collect(),
         arms,
         rows,
+        pairs,
+        seeds,
         gains,
         samples: full.unwrap_or(0),
+        answer_tokens,
     }
 }
 
-fn named(loaded: &Loaded, index: usize) -> NamedModel {
+/// See [`Study::answer_tokens`].
+fn answer_tokens(dense: &[&Sample], tasks: &[usize]) -> Option<f64> {
+    let of_task = |task: &usize| {
+        let answers: Vec<&&Sample> = dense.iter().filter(|s| s.task == *task).collect();
+        let ended = answers.iter().filter(|s| s.new_tokens < s.limit).count();
+        let tokens: Vec<f64> = answers.iter().map(|s| s.new_tokens as f64).collect();
+        (2 * ended > answers.len()).then(|| median(tokens))
+    };
+    tasks.iter().filter_map(of_task).min_by(f64::total_cmp)
+}
+
+/// The median of some values.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    (values[(n - 1) / 2] + values[n / 2]) / 2.0
+}
+
+fn named(loaded: &Loaded, index: usize, look: Look) -> NamedModel {
     let model = loaded.models[index].clone();
     let same = loaded.models.iter().filter(|m| m.name == model.name).count();
     let label =
         if same > 1 { format!("{} ({})", model.name, short_hash(&model.hash)) } else { model.name.clone() };
-    NamedModel { label, model }
+    NamedModel { label, look, model }
 }
 
 /// Methods with seeds merged, and which arm a method belongs to. Dense comes first, then groups, in them
@@ -255,12 +305,7 @@ fn row(loaded: &Loaded, cells: &Cells<'_>, [model, arm]: [usize; 2], tasks: &[us
 
 fn cost(all: &[&Sample], devices: &[String]) -> Cost {
     let mean = |value: fn(&Sample) -> f64| all.iter().map(|s| value(s)).sum::<f64>() / all.len() as f64;
-    let median = |value: fn(&Sample) -> f64| {
-        let mut values: Vec<f64> = all.iter().map(|s| value(s)).collect();
-        values.sort_by(f64::total_cmp);
-        let n = values.len();
-        (values[(n - 1) / 2] + values[n / 2]) / 2.0
-    };
+    let median = |value: fn(&Sample) -> f64| median(all.iter().map(|s| value(s)).collect());
     let timed = |value: f64| match devices {
         [_] if value > 0.0 => Ok(value),
         [_] => Err("the records hold no times".to_owned()),
@@ -346,7 +391,8 @@ fn gain(cells: &Cells<'_>, models: [usize; 2], arm: usize, tasks: &[usize]) -> G
 
 fn difference(tasks: &[Vec<f64>]) -> Difference {
     let pairs = tasks.iter().map(Vec::len).sum();
-    Difference { pairs, interval: paired_bootstrap(tasks, RESAMPLES, 0) }
+    let gain = paired_bootstrap(tasks, RESAMPLES, 0);
+    Difference { pairs, value: gain.value, ends: gain.ends.ok_or_else(|| NO_INTERVAL.to_owned()) }
 }
 
 impl Gain {
@@ -364,14 +410,48 @@ impl Gain {
 }
 
 impl Study {
-    /// The first model's gains are none; `model` counts from 1.
-    pub(super) fn gain(&self, arm: usize, model: usize) -> &Gain {
-        &self.gains[arm][model - 1]
+    /// The gains of a pair under an arm.
+    pub(super) fn gain(&self, arm: usize, pair: usize) -> &Gain {
+        &self.gains[arm][pair]
+    }
+
+    /// The names of a pair: what it is compared with, and what gains.
+    pub(super) fn names(&self, pair: usize) -> [&str; 2] {
+        let Pair { first, second } = self.pairs[pair];
+        [first, second].map(|m| self.models[m].label.as_str())
     }
 
     /// `memory minus attention`.
-    pub(super) fn gain_name(&self, model: usize) -> String {
-        format!("{} minus {}", self.models[model].label, self.models[0].label)
+    pub(super) fn gain_name(&self, pair: usize) -> String {
+        let [first, second] = self.names(pair);
+        format!("{second} minus {first}")
+    }
+
+    /// What gains are over: one model, or each one's partner.
+    pub(super) fn partners(&self) -> String {
+        let firsts: Vec<usize> = self.pairs.iter().map(|p| p.first).collect();
+        match firsts.as_slice() {
+            [first, others @ ..] if others.iter().all(|o| o == first) => self.models[*first].label.clone(),
+            _ => {
+                let pair = |p: usize| {
+                    let [first, second] = self.names(p);
+                    format!("{second} over {first}")
+                };
+                let pairs: Vec<String> = (0..self.pairs.len()).map(pair).collect();
+                format!("the model of the same name without memory ({})", pairs.join(", "))
+            }
+        }
+    }
+
+    /// Whether some mean gain rests on too few samples for an interval.
+    pub(super) fn lacks_intervals(&self) -> bool {
+        self.gains.iter().flatten().any(|gain| gain.mean.as_ref().is_ok_and(|d| d.ends.is_err()))
+    }
+
+    /// The pair that stands for all where there is room for one: the first with memory, or the first.
+    pub(super) fn main_pair(&self) -> Option<usize> {
+        let memory = |p: &Pair| self.models[p.second].model.memory && !self.models[p.first].model.memory;
+        self.pairs.iter().position(memory).or(if self.pairs.is_empty() { None } else { Some(0) })
     }
 
     /// Groups of methods in order (the paper's three, random selectors, compositions, others, as far as there

@@ -18,7 +18,7 @@ pub(super) fn all(loaded: &Loaded, study: &Study, number: usize) -> Vec<Sheet> {
     for (i, (group, arms)) in study.groups().iter().enumerate() {
         sheets.push(accuracy(study, [number, i], group, arms));
     }
-    if study.models.len() > 1 {
+    if !study.pairs.is_empty() {
         sheets.push(gains(study, number));
     }
     sheets.push(cost(study, number));
@@ -77,12 +77,15 @@ fn percent(accuracy: &Accuracy, full: usize) -> Cell {
     }
 }
 
-fn points(difference: &Difference) -> Cell {
-    let Interval { value, low, high } = difference.interval;
-    Cell {
-        text: signed(100.0 * value),
-        detail: format!("{} to {}", signed(100.0 * low), signed(100.0 * high)),
-        note: String::new(),
+pub(super) fn points(difference: &Difference) -> Cell {
+    let text = signed(100.0 * difference.value);
+    match &difference.ends {
+        Ok([low, high]) => Cell {
+            text,
+            detail: format!("{} to {}", signed(100.0 * low), signed(100.0 * high)),
+            note: String::new(),
+        },
+        Err(reason) => Cell { text, detail: "-".into(), note: reason.clone() },
     }
 }
 
@@ -128,8 +131,8 @@ fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usiz
             let source = source(study, [number, index, m]);
             rows.push(Row { label: model.label.clone(), kind: Kind::Measured, cells, id: None, source });
         }
-        for m in 1..study.models.len() {
-            let gain = study.gain(index, m);
+        for pair in 0..study.pairs.len() {
+            let gain = study.gain(index, pair);
             let mut cells: Vec<Cell> = gain.cells.iter().map(|g| Cell::of(g, points)).collect();
             cells.push(Cell::of(&gain.mean, points));
             cells.push(Cell::of(&gain.mean, |g| Cell {
@@ -137,8 +140,8 @@ fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usiz
                 detail: "pairs".into(),
                 note: String::new(),
             }));
-            let label = if study.models.len() > 2 {
-                format!("gain of {}", study.models[m].label)
+            let label = if study.pairs.len() > 1 {
+                format!("gain of {}", study.names(pair)[1])
             } else {
                 "gain".to_owned()
             };
@@ -171,10 +174,10 @@ fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usiz
     };
     let mut caption =
         format!("{name}{beside}: accuracy in percent. Below a value: its 95 % interval (Wilson)");
-    if study.models.len() > 1 {
+    if !study.pairs.is_empty() {
         caption.push_str(&format!(
             ". Gains are over {}, in points on the same samples, with intervals by paired bootstrap",
-            study.models[0].label
+            study.partners()
         ));
     }
     if published {
@@ -212,8 +215,8 @@ fn gains(study: &Study, number: usize) -> Sheet {
         columns.push(column("measured minus published", ""));
         columns.push(column("same sign", "of the mean gain; below: of the tasks whose published gain is not 0, how many have the same sign"));
     }
-    let row = |m: usize, index: usize| {
-        let (arm, gain) = (&study.arms[index], study.gain(index, m));
+    let row = |pair: usize, index: usize| {
+        let (arm, gain) = (&study.arms[index], study.gain(index, pair));
         let mut cells = vec![
             Cell::text(arm.budget.map_or_else(|| "unknown".to_owned(), budget_name)),
             Cell::of(&gain.mean, points),
@@ -225,13 +228,13 @@ fn gains(study: &Study, number: usize) -> Sheet {
                 pair.ok_or_else(|| format!("the paper has no such row for {model}"))
             });
             let theirs = pair.clone().and_then(|p| p.mean_gain(&study.tasks));
-            let ours = gain.mean.clone().map(|g| 100.0 * g.interval.value);
+            let ours = gain.mean.clone().map(|g| 100.0 * g.value);
             let both = theirs.clone().and_then(|t| ours.map(|o| (o, t)));
             cells.push(Cell::of(&theirs, |g| Cell::text(signed_finely(*g))));
             cells.push(Cell::of(&both, |(o, t)| Cell::text(signed(o - t))));
             let of_tasks = || {
                 let same = |(t, task): (usize, &String)| {
-                    let ours = gain.cells[t].as_ref().ok()?.interval.value;
+                    let ours = gain.cells[t].as_ref().ok()?.value;
                     let theirs = pair.as_ref().ok()?.gain(task).ok()?;
                     (sign(theirs) != 0).then_some(sign(ours) == sign(theirs))
                 };
@@ -246,10 +249,10 @@ fn gains(study: &Study, number: usize) -> Sheet {
         }
         Row { label: arm.label.clone(), kind: Kind::Measured, cells, id: None, source: None }
     };
-    let groups = (1..study.models.len())
-        .map(|m| Group {
-            title: study.gain_name(m),
-            rows: study.groups().iter().flat_map(|(_, arms)| arms).map(|index| row(m, *index)).collect(),
+    let groups = (0..study.pairs.len())
+        .map(|pair| Group {
+            title: study.gain_name(pair),
+            rows: study.groups().iter().flat_map(|(_, arms)| arms).map(|index| row(pair, *index)).collect(),
         })
         .collect();
     let caption = "Gains in points beside the published gains of memory over attention at the same method, block and k. Below a sign: of the tasks whose published gain is not 0, how many have the same sign".into();
@@ -438,14 +441,14 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
     }
 }
 
-/// The statements about what model `m` gains, as a table; none without any.
-pub(super) fn statements(study: &Study, m: usize, number: usize) -> Option<Sheet> {
-    let all = super::statements::of_model(study, m);
+/// The statements about what a pair's second model gains, as a table; none without any.
+pub(super) fn statements(study: &Study, pair: usize, number: usize) -> Option<Sheet> {
+    let all = super::statements::of_pair(study, pair);
     let caption = format!(
         "{}, mean of the tasks, points, 95 % intervals by paired bootstrap: over samples of these weights, not over training seeds. A statement holds if every interval lies above 0, its opposite if every one lies below; it is not decided if every one holds 0; otherwise the counts are given",
-        study.gain_name(m)
+        study.gain_name(pair)
     );
-    (!all.is_empty()).then(|| of_statements(all, format!("statements-{number}-{m}"), caption))
+    (!all.is_empty()).then(|| of_statements(all, format!("statements-{number}-{pair}"), caption))
 }
 
 /// A table of statements.

@@ -2,12 +2,15 @@
 //! input. Nothing here is a measurement.
 
 mod parts;
+mod seeds;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::*;
+use crate::ruler::prompt::PromptForm;
 use crate::runner::record::Record;
-use crate::runner::store::tests::record;
+use crate::runner::store::tests::{record, with};
 
 const QUEST: &str = "quest:block=64,k=4,first=1,local=1,count_forced=true,dense_layers=0,share=group_sum,sparse_from=first_generated,selector=own";
 
@@ -25,7 +28,10 @@ fn pair() -> Vec<Record> {
             {
                 for (model, limit) in [("memory", memory), ("attention", attention)] {
                     let record = record(model, &method, sample, right(limit));
-                    all.push(Record { task: task.into(), context: 4096, ..record });
+                    all.push(with(record, |r| {
+                        r.cell.task = task.into();
+                        r.origin.context = 4096;
+                    }));
                 }
             }
         }
@@ -183,9 +189,11 @@ fn the_same_records_give_the_same_files() {
 fn missing_cells_say_why() {
     let mut records = pair();
     records.retain(|r| {
-        !(r.method == quest(4) && r.model == "memory" && (r.task == "niah_single_1" || r.sample > 3))
+        !(r.cell.method == quest(4)
+            && r.cell.model == "memory"
+            && (r.cell.task == "niah_single_1" || r.sample > 3))
     });
-    records.retain(|r| !(r.method == quest(16) && r.model == "memory"));
+    records.retain(|r| !(r.cell.method == quest(16) && r.cell.model == "memory"));
     let report = report(&records);
     contains(
         &report.file("tables.md"),
@@ -225,8 +233,11 @@ fn random_seeds_are_one_row_with_the_population_deviation() {
 #[test]
 fn other_contexts_and_versions_are_kept_apart() {
     let mut records = pair();
-    records.push(Record { context: 2048, ..record("memory", "dense", 0, 0.0) });
-    records.push(Record { version: 0, context: 4096, ..record("memory", "dense", 0, 0.0) });
+    records.push(with(record("memory", "dense", 0, 0.0), |r| r.origin.context = 2048));
+    records.push(with(record("memory", "dense", 0, 0.0), |r| {
+        r.cell.version = 0;
+        r.origin.context = 4096;
+    }));
     let report = report(&records);
     assert_eq!(
         report.written.notes,
@@ -244,11 +255,7 @@ fn other_contexts_and_versions_are_kept_apart() {
 #[test]
 fn repeated_cut_and_newer_records_are_left_out_and_said() {
     let mut text = lines(&pair());
-    text.push_str(&lines(&[Record {
-        task: "niah_single_1".into(),
-        context: 4096,
-        ..record("memory", "dense", 0, 0.0)
-    }]));
+    text.push_str(&lines(&[with(record("memory", "dense", 0, 0.0), |r| r.origin.context = 4096)]));
     text.push_str("{\"version\":2,\"something\":\"new\"}\n\n{\"version\":1,\"mod");
     let report = try_report(&text, "task").unwrap();
     assert_eq!(report.written.records, 120);
@@ -273,7 +280,7 @@ fn unknown_methods_are_in_the_tables() {
 
 #[test]
 fn names_are_escaped() {
-    let report = report(&[Record { model: "<script>&\"".into(), ..record("m", "dense", 0, 1.0) }]);
+    let report = report(&[with(record("m", "dense", 0, 1.0), |r| r.cell.model = "<script>&\"".into())]);
     assert!(!report.page.contains("<script>"));
     contains(&report.page, &["&lt;script&gt;&amp;&quot;"]);
 }
@@ -316,11 +323,17 @@ fn compressed_records_are_read() {
     assert_eq!(written.records, 120);
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[test]
 fn gzip_is_read_and_its_early_end_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.jsonl.gz");
-    let packed = gzip::pack(lines(&pair()).as_bytes());
+    let packed = gzip(lines(&pair()).as_bytes());
     let options = Options { metric: "protocol".into() };
     std::fs::write(&path, &packed).unwrap();
     let write = || write(std::slice::from_ref(&path), &folder.path().join("out"), &options);
@@ -329,15 +342,18 @@ fn gzip_is_read_and_its_early_end_said() {
     let written = write().unwrap();
     assert!(written.records > 0 && written.records < 120, "{}", written.records);
     contains(&written.notes.join("\n"), &["the packed file ends too early, after line"]);
-    std::fs::write(&path, b"{}\n").unwrap();
-    contains(&write().unwrap_err().to_string(), &["this is no gzip file"]);
+    std::fs::write(&path, lines(&pair())).unwrap();
+    contains(&write().unwrap_err().to_string(), &["some.jsonl.gz", "invalid gzip header"]);
 }
 
 #[test]
 fn tokenizers_and_prompt_forms_are_kept_apart() {
     let mut records = pair();
-    let other = Record { context: 4096, tokenizer: "u".into(), ..record("memory", "dense", 0, 0.0) };
-    records.push(Record { prompt_form: crate::ruler::prompt::PromptForm::Input, ..other });
+    records.push(with(record("memory", "dense", 0, 0.0), |r| {
+        r.origin.context = 4096;
+        r.origin.tokenizer = "u".into();
+        r.origin.prompt_form = PromptForm::Input;
+    }));
     let report = report(&records);
     contains(
         &report.written.notes.join("\n"),
@@ -350,7 +366,7 @@ fn tokenizers_and_prompt_forms_are_kept_apart() {
 fn the_protocols_scorer_follows_the_prompt_form() {
     let scores = [("string_match_all".to_owned(), 1.0), ("comma_set".to_owned(), 0.0)];
     let scored = Record { scores: scores.into(), ..record("m", "dense", 0, 0.0) };
-    let input = Record { prompt_form: crate::ruler::prompt::PromptForm::Input, ..scored.clone() };
+    let input = with(scored.clone(), |r| r.origin.prompt_form = PromptForm::Input);
     let mean = |records: &[Record], metric: &str| {
         let report = try_report(&lines(records), metric).unwrap();
         let table = report.file("accuracy.csv");
@@ -360,6 +376,37 @@ fn the_protocols_scorer_follows_the_prompt_form() {
     assert_eq!(mean(std::slice::from_ref(&input), "protocol"), "0.000000");
     assert_eq!(mean(&[input], "task"), "1.000000");
     assert_eq!(mean(&[scored], "comma_set"), "0.000000");
+}
+
+#[test]
+fn a_scorer_that_was_not_recorded_is_computed() {
+    // One of two answers occurs.
+    let references = vec!["1".to_owned(), "2".to_owned()];
+    let records: Vec<Record> =
+        (0..2).map(|i| Record { references: references.clone(), ..record("m", "dense", i, 0.0) }).collect();
+    for (metric, mean) in [("string_match_mean", "0.500000"), ("string_match_part", "1.000000")] {
+        let report = try_report(&lines(&records), metric).unwrap();
+        let table = report.file("accuracy.csv");
+        assert_eq!(table.lines().nth(1).unwrap().split(',').nth(9).unwrap(), mean, "{metric}");
+        contains(&report.page, &[&format!("scorer {metric}")]);
+    }
+}
+
+#[test]
+fn one_sample_a_task_has_no_interval() {
+    let records: Vec<Record> = pair().into_iter().filter(|r| r.sample == 5).collect();
+    let report = report(&records);
+    contains(&report.written.notes.join("\n"), &["an interval needs at least 2"]);
+    contains(&report.page, &["needs at least 2 samples of every task", "some gains have no interval (-)"]);
+    contains(
+        &report.file("tables.md"),
+        &[
+            "| gain | +100.0 (-) [1] |",
+            "| Under Quest, memory gains over attention | not decided | 0.0 (-) at 64:16 (1/4), +100.0 (-)",
+        ],
+    );
+    contains(&report.file("gains.csv"), &[",mean,2,1.000000,,,no interval"]);
+    contains(&report.written.summary, &["  +100.0      - ", "No interval (-) where a task has fewer than 2"]);
 }
 
 #[test]
@@ -381,17 +428,16 @@ fn pictures_are_whole() {
     };
     assert_eq!((of("png"), of("png").len()), (of("svg"), 3));
     let file = std::fs::read(report.out.join("accuracy-1.png")).unwrap();
-    let size = |at: usize| u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
-    let (width, height) = (size(16) as usize, size(20) as usize);
+    let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+    let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
+    let picture = reader.next_frame(&mut rgb).unwrap();
+    let (width, height) = (picture.width as usize, picture.height as usize);
     // Three panels (mean and two tasks) of 164 in a row, gaps and margins, twice the size.
     assert_eq!(width, 2 * (16 + 3 * (164 + 10)));
     assert!(height > 2 * 142 && height < 2 * 260, "{height}");
-    let idat = file.windows(4).position(|w| w == b"IDAT").unwrap();
-    let rows = miniz_oxide::inflate::decompress_to_vec_zlib(&file[idat + 4..file.len() - 16]).unwrap();
-    assert_eq!(rows.len(), height * (width + 1));
-    // White is the first colour; text, axes and two series are others.
-    let inked = rows.iter().filter(|p| **p != 0).count();
-    assert!(inked > rows.len() / 100 && inked < rows.len() / 4, "{inked} of {}", rows.len());
+    // Paper is white; text, axes and two series are not.
+    let inked = rgb.chunks(3).filter(|pixel| *pixel != [255; 3]).count();
+    assert!(inked > width * height / 100 && inked < width * height / 4, "{inked} of {}", width * height);
 }
 
 /// Compares with `tests/snapshots/NAME`; with `UPDATE_SNAPSHOTS` set, writes it instead.
@@ -423,8 +469,11 @@ fn tables_figures_and_summary_are_as_before() {
 fn the_summary_fits_a_terminal() {
     let summary = report(&pair()).written.summary;
     let line = summary.lines().find(|l| l.starts_with("quest:block=64,k=4")).unwrap();
-    contains(line, &["1/16", " 20.0", " 70.0", "+50.0 ( +30.0 to  +70.0)", "\u{2502}\u{2588}\u{2588}"]);
-    assert!(summary.lines().all(|l| l.chars().count() < 110), "{summary}");
+    contains(
+        line,
+        &["1/16", " 20.0", " 70.0", "+50.0  +30.0 to  +70.0", "\u{2502}\u{2588}\u{2588}\u{2588}", "1.0 MB"],
+    );
+    assert!(summary.lines().all(|l| l.chars().count() < 120), "{summary}");
 }
 
 #[test]

@@ -8,9 +8,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::Path;
 use std::rc::Rc;
 
+use flate2::read::ZlibDecoder;
 use sha2::{Digest, Sha256};
 
 use super::sentences::Splitter;
@@ -31,8 +33,9 @@ pub struct Haystack {
 
 /// The text of the haystack that is shipped.
 pub fn shipped_text() -> String {
-    let bytes = miniz_oxide::inflate::decompress_to_vec_zlib(PACKED).expect("the shipped haystack is whole");
-    String::from_utf8(bytes).expect("the shipped haystack is UTF-8")
+    let mut text = String::new();
+    ZlibDecoder::new(PACKED).read_to_string(&mut text).expect("the shipped haystack is whole");
+    text
 }
 
 impl Haystack {

@@ -223,10 +223,10 @@ pub fn of_records(
     type Sorted<'a> = BTreeMap<(usize, usize), &'a Record>;
     let mut sorted: BTreeMap<(String, String), Sorted<'_>> = BTreeMap::new();
     for record in records {
-        let Some(place) = TASKS.iter().position(|t| t.name == record.task) else {
-            return Err(Error::Invalid(format!("records of the unknown task `{}`", record.task)));
+        let Some(place) = TASKS.iter().position(|t| t.name == record.cell.task) else {
+            return Err(Error::Invalid(format!("records of the unknown task `{}`", record.cell.task)));
         };
-        if let (Some(measured), Some(data)) = (&record.data, data)
+        if let (Some(measured), Some(data)) = (&record.origin.data, data)
             && measured != data.hash()
         {
             return Err(Error::Invalid(format!(
@@ -235,7 +235,7 @@ pub fn of_records(
                 data.hash()
             )));
         }
-        let key = (record.model.clone(), record.method.clone());
+        let key = (record.cell.model.clone(), record.cell.method.clone());
         sorted.entry(key).or_default().entry((place, record.sample)).or_insert(record);
     }
     let mut all = BTreeMap::new();
@@ -275,7 +275,7 @@ fn prediction(record: &Record, task: &TaskEntry, data: Option<&DataSet>) -> Resu
             )));
         };
         made.index = sample.index;
-        made.input = record.prompt_form.prompt(sample);
+        made.input = record.origin.prompt_form.prompt(sample);
         if sample.length > 0 {
             made.length = sample.length as i64;
         }

@@ -7,7 +7,10 @@
 //!
 //! Does not do: other word lists.
 
+use std::io::Read as _;
 use std::sync::OnceLock;
+
+use flate2::read::ZlibDecoder;
 
 /// Which version of the word lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,9 +74,8 @@ impl WordList {
 
     /// The raw lists.
     pub fn lists(self) -> Lists {
-        let bytes =
-            miniz_oxide::inflate::decompress_to_vec_zlib(PACKED).expect("the shipped word lists are whole");
-        let text = String::from_utf8(bytes).expect("the shipped word lists are UTF-8");
+        let mut text = String::new();
+        ZlibDecoder::new(PACKED).read_to_string(&mut text).expect("the shipped word lists are whole");
         let mut parts =
             text.split('\0').map(|part| part.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>());
         let mut next = || parts.next().expect("three lists");

@@ -7,6 +7,7 @@
 //!
 //! Decoding is greedy. Does not do: `sparse_from=question`.
 
+pub mod identity;
 pub mod record;
 pub mod store;
 
@@ -31,6 +32,7 @@ use crate::ruler::template::ModelTemplate;
 use crate::ruler::words::WordList;
 use crate::ruler::{Metric, TaskEntry};
 use crate::{Error, Result};
+use identity::identity;
 use items::Item;
 use record::{Bytes, Record, Seconds};
 use store::{Settings, Store};
@@ -309,24 +311,11 @@ impl Runner<'_> {
             .into_iter()
             .map(|metric| (metric.name().to_owned(), metric.score(&prediction, &item.references)))
             .collect();
-        let settings = self.job.settings();
+        let (cell, origin) = identity(record::VERSION, self.subject, self.job, plan, item.task);
         Ok(Record {
-            version: record::VERSION,
-            model: self.subject.name.clone(),
-            model_hash: self.subject.hash.clone(),
-            memory: self.subject.decoder.config().memory.is_some(),
-            method: plan.canonical(),
-            task: item.task.name.to_owned(),
-            seed: settings.seed,
+            cell,
             sample: item.sample,
-            context: self.job.context,
-            tokenizer: self.subject.tokenizer.hash().to_owned(),
-            haystack: settings.haystack,
-            wordlist: settings.wordlist,
-            data: settings.data,
-            prompt_form: self.job.form,
-            template: settings.template,
-            device: self.subject.decoder.device().to_string(),
+            origin,
             prediction,
             references: item.references.clone(),
             scores,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::{Cell, Origin};
 use crate::ruler::Metric;
-use crate::ruler::prompt::PromptForm;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -16,40 +16,14 @@ pub const VERSION: u32 = 1;
 /// One example of one model under one method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The version of the format.
-    pub version: u32,
-    /// The model as it was named.
-    pub model: String,
-    /// SHA-256 of the model's configuration and weights.
-    pub model_hash: String,
-    /// Whether the model has a memory.
-    pub memory: bool,
-    /// The method, canonical and fully expanded.
-    pub method: String,
-    /// The task.
-    pub task: String,
-    /// The seed of the samples.
-    pub seed: u64,
+    /// Model, method and task.
+    #[serde(flatten)]
+    pub cell: Cell,
     /// The sample's number in its task.
     pub sample: usize,
-    /// Prompt and answer budget, in tokens.
-    pub context: usize,
-    /// The tokenizer's hash.
-    pub tokenizer: String,
-    /// Haystack and sentence splitter.
-    pub haystack: String,
-    /// The version of the word lists.
-    pub wordlist: String,
-    /// SHA-256 of the data set, if the samples were made elsewhere (seed 0, no word list).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// Which form the prompt has.
-    pub prompt_form: PromptForm,
-    /// The model template of the form `chat`: NVIDIA's name, or `own@` and the beginning of its hash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
-    /// Where it ran.
-    pub device: String,
+    /// What the sample is made of, and where it ran.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// The generated text.
     pub prediction: String,
     /// The answers.
@@ -111,7 +85,7 @@ pub type Key = (String, String, String, usize);
 impl Record {
     /// The example's key: model hash, method, task, sample number.
     pub fn key(&self) -> Key {
-        (self.model_hash.clone(), self.method.clone(), self.task.clone(), self.sample)
+        (self.cell.model_hash.clone(), self.cell.method.clone(), self.cell.task.clone(), self.sample)
     }
 
     /// The score under a metric, 0 to 1: as recorded, or from prediction and answers if the record has another

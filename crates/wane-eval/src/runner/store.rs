@@ -152,7 +152,7 @@ impl Store {
     /// # Errors
     /// There are such records.
     pub fn check_model(&self, name: &str, hash: &str) -> Result<()> {
-        match self.records.iter().any(|record| record.model == name && record.model_hash != hash) {
+        match self.records.iter().any(|record| record.cell.model == name && record.cell.model_hash != hash) {
             true => Err(Error::Invalid(format!(
                 "{} holds records of another model that was called {name} too (its weights differ): choose another --out",
                 self.path.display()

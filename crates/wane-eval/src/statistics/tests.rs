@@ -17,11 +17,22 @@ fn the_bootstrap_covers_the_normal_interval() {
     // 400 differences of +1 and -1 in equal number: standard error 0.05.
     let differences: Vec<f64> = (0..400).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
     let i = paired_bootstrap(std::slice::from_ref(&differences), 4000, 1);
-    assert!(i.value == 0.0 && (i.low + 0.098).abs() < 0.015 && (i.high - 0.098).abs() < 0.015, "{i:?}");
+    let [low, high] = i.ends.unwrap();
+    assert!(i.value == 0.0 && (low + 0.098).abs() < 0.015 && (high - 0.098).abs() < 0.015, "{i:?}");
     assert_eq!(i, paired_bootstrap(&[differences.clone(), Vec::new()], 4000, 1));
     let two = paired_bootstrap(&[differences, vec![1.0; 3]], 4000, 1);
-    assert!((two.value - 0.5).abs() < 1e-12 && two.high - two.low < 0.12, "{two:?}");
-    assert_eq!(paired_bootstrap(&[], 10, 1).value, 0.0);
+    let [low, high] = two.ends.unwrap();
+    assert!((two.value - 0.5).abs() < 1e-12 && high - low < 0.12, "{two:?}");
+    assert_eq!(paired_bootstrap(&[], 10, 1), Gain { value: 0.0, ends: None });
+}
+
+#[test]
+fn one_sample_of_a_task_has_no_interval() {
+    let gain = |tasks: &[Vec<f64>]| paired_bootstrap(tasks, 100, 1);
+    assert_eq!(gain(&[vec![1.0], vec![0.0]]), Gain { value: 0.5, ends: None });
+    // One task of one sample is enough: its share of the mean does not vary.
+    assert_eq!(gain(&[vec![1.0], vec![0.0, 1.0]]), Gain { value: 0.75, ends: None });
+    assert!(gain(&[vec![0.0, 1.0]]).ends.is_some());
 }
 
 /// Five seeds on 500 samples each: of all outcomes with the published mean, which deviations round to

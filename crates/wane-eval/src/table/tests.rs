@@ -32,17 +32,6 @@ fn rows_and_columns() {
 }
 
 #[test]
-fn gains_are_paired() {
-    let mut records = records();
-    records.push(record("memory", QUEST, 99, 0.0));
-    let (gain, pairs) = method_gain(&records, ["attention", "memory"], QUEST, &["niah_single_1"], "task");
-    assert_eq!(pairs, 10);
-    assert!((gain.value - 0.5).abs() < 1e-12 && gain.low > 0.1 && gain.high < 0.9, "{gain:?}");
-    let text = super::gain(&records, "attention", "memory", "task");
-    assert!(text.contains("+50.0") && text.contains("(10 pairs)"), "{text}");
-}
-
-#[test]
 fn units() {
     assert_eq!([bytes(12.0), bytes(2048.0), bytes(3e9)], ["12.0 B", "2.0 KB", "2.79 GB"]);
 }

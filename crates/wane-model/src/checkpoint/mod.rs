@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 use wane_kernels::Weight;
 
 pub(crate) use hub::find_directory;
-pub use save::{SaveDtype, save, write_atomically};
+pub use save::{SaveDtype, remove_unfinished, save, write_atomically};
 
 use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;

@@ -98,6 +98,22 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
     write_atomically(path, |file| file.write_all(content))
 }
 
+/// Removes what [`write_atomically`] has begun in a directory in this process and not finished, for a process that
+/// ends now: nobody else would. What cannot be removed stays.
+pub fn remove_unfinished(directory: &Path) {
+    let ending = partial_ending();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().ends_with(&ending) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The ending of this process's temporary files.
+fn partial_ending() -> String {
+    format!(".{}.partial", std::process::id())
+}
+
 /// Fills a temporary file beside `path`, syncs it and renames it, so that `path` is never half a file. What is no
 /// regular file (a pipe, a device) is written in place: renaming would replace it.
 ///
@@ -116,7 +132,7 @@ pub fn write_atomically(
         return written.map_err(Error::io("write", path));
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
+    name.push(partial_ending());
     let partial = path.with_file_name(name);
     let result = File::create(&partial).and_then(|file| {
         let mut file = BufWriter::with_capacity(1 << 20, file);

@@ -1,6 +1,8 @@
 //! Sums of lines, what may be added, half-written and newer lines.
 
 use super::*;
+use crate::ruler::prompt::PromptForm;
+use crate::runner::store::tests::with;
 
 /// Two heads of one layer; the first always hits, the second in the first sample only.
 pub(crate) fn line(first_sample: usize, samples: usize) -> Hits {
@@ -13,19 +15,25 @@ pub(crate) fn line(first_sample: usize, samples: usize) -> Hits {
         ..HeadHits::default()
     };
     Hits {
-        version: VERSION,
-        model: "memory".into(),
-        model_hash: "hash".into(),
-        memory: true,
-        method: "quest:block=64,k=16".into(),
-        task: "niah_single_1".into(),
-        seed: 42,
-        context: 4096,
-        tokenizer: "t".into(),
-        haystack: "h".into(),
-        wordlist: "3.0.1".into(),
-        prompt_form: PromptForm::Input,
-        device: "cpu".into(),
+        cell: Cell {
+            version: VERSION,
+            model: "memory".into(),
+            model_hash: "hash".into(),
+            memory: true,
+            method: "quest:block=64,k=16".into(),
+            task: "niah_single_1".into(),
+            seed: 42,
+        },
+        origin: Origin {
+            context: 4096,
+            tokenizer: "t".into(),
+            haystack: "h".into(),
+            wordlist: "3.0.1".into(),
+            data: None,
+            prompt_form: PromptForm::Input,
+            template: None,
+            device: "cpu".into(),
+        },
         first_sample,
         samples,
         measured: Measured::DecodeSteps,
@@ -62,7 +70,7 @@ fn lines_of_a_cell_add_up_and_are_ranked() {
 #[test]
 fn other_cells_and_the_same_samples_cannot_be_added() {
     let mut sum = line(0, 4);
-    let other = Hits { context: 2048, ..line(4, 4) };
+    let other = with(line(4, 4), |hits| hits.origin.context = 2048);
     let error = sum.merge(&other).unwrap_err().to_string();
     assert!(error.contains("expected one cell and different samples"), "{error}");
     assert!(sum.merge(&line(3, 4)).is_err());
@@ -74,7 +82,7 @@ fn other_cells_and_the_same_samples_cannot_be_added() {
 
     let (cells, repeated) = cells(&[line(0, 4), other, line(8, 2), line(2, 4)]);
     assert_eq!((cells.len(), repeated), (2, 1));
-    assert_eq!((cells[0].samples, cells[1].samples, cells[1].context), (6, 4, 2048));
+    assert_eq!((cells[0].samples, cells[1].samples, cells[1].origin.context), (6, 4, 2048));
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn texts_are_read_line_by_line() {
     text += "\n{}\n";
     let error = parse(text.as_bytes(), path).unwrap_err().to_string();
     assert!(error.contains("hits.jsonl, line 4: expected a record of hits: missing field"), "{error}");
-    let newer = serde_json::to_string(&Hits { version: 99, ..line(0, 1) }).unwrap() + "\n";
+    let newer = serde_json::to_string(&with(line(0, 1), |hits| hits.cell.version = 99)).unwrap() + "\n";
     let error = parse(newer.as_bytes(), path).unwrap_err().to_string();
     assert!(error.contains("version 99 is newer"), "{error}");
 }

@@ -119,7 +119,7 @@ fn counts(cells: &[Hits]) -> Vec<(String, [usize; 6], Vec<[usize; 3]>)> {
     let numbers = |c: &Hits| [c.samples, c.examples, c.free_examples, c.whole, c.unaligned, c.steps];
     let heads = |c: &Hits| c.heads.iter().map(|h| [h.hits, h.free_hits, h.previous_hits]).collect();
     let mut all: Vec<_> =
-        cells.iter().map(|c| (format!("{} {}", c.task, c.method), numbers(c), heads(c))).collect();
+        cells.iter().map(|c| (format!("{} {}", c.cell.task, c.cell.method), numbers(c), heads(c))).collect();
     all.sort();
     all
 }
@@ -129,14 +129,18 @@ fn draws_hit_as_often_as_chance_says() {
     let dir = tempfile::tempdir().unwrap();
     for cell in run(dir.path(), &METHODS, "niah_single_1", [24, 8, 512]).unwrap() {
         let selectors = if cell.unit == HeadUnit::KvHead { KV_HEADS } else { HEADS };
-        assert_eq!(cell.heads.len(), LAYERS * selectors, "{}", cell.method);
-        assert_eq!((cell.samples, cell.examples), (24, 24), "{}", cell.method);
+        assert_eq!(cell.heads.len(), LAYERS * selectors, "{}", cell.cell.method);
+        assert_eq!((cell.samples, cell.examples), (24, 24), "{}", cell.cell.method);
         let draws = (cell.examples * cell.heads.len()) as f64;
         let mean =
             |of: &dyn Fn(&super::super::HeadHits) -> f64| cell.heads.iter().map(of).sum::<f64>() / draws;
         let near = |what: &str, got: f64, want: f64, trials: f64| {
             let error = (want * (1.0 - want) / trials).sqrt();
-            assert!((got - want).abs() < 4.5 * error + 1e-3, "{}: {what} {got}, chance {want}", cell.method);
+            assert!(
+                (got - want).abs() < 4.5 * error + 1e-3,
+                "{}: {what} {got}, chance {want}",
+                cell.cell.method
+            );
         };
         let n = cell.examples as f64;
         near("hits", mean(&|h| h.hits as f64), cell.chance / n, draws);
@@ -174,7 +178,7 @@ fn a_budget_for_everything_leaves_nothing_to_hit() {
     let dir = tempfile::tempdir().unwrap();
     let methods = ["quest:block=16,k=999", "snapkv:k=999,window=16", "moba:block=16,k=999"];
     for cell in run(dir.path(), &methods, "niah_single_1", [2, 2, 512]).unwrap() {
-        assert_eq!((cell.whole, cell.examples, cell.heads.len()), (2, 0, 0), "{}", cell.method);
+        assert_eq!((cell.whole, cell.examples, cell.heads.len()), (2, 0, 0), "{}", cell.cell.method);
     }
 }
 

@@ -7,7 +7,8 @@ use crate::report::OrReason;
 use crate::report::chart::{Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, series_key};
-use crate::report::method::budget_name;
+use crate::report::method::{WIDE_POOLING, budget_name};
+use crate::report::pairing::Look;
 use crate::report::study::{Accuracy, Row, Study};
 use crate::table::short;
 
@@ -18,8 +19,8 @@ const SMALL: [f64; 2] = [164.0, 142.0];
 #[derive(Debug)]
 pub(crate) struct OfFamily {
     pub(crate) figure: Figure,
-    /// Whether the paper has rows of this family.
-    pub(crate) of_paper: bool,
+    /// Whether the page shows it at once: the paper's families, and SnapKV with wide pooling.
+    pub(crate) shown: bool,
     /// Points of a line, dense attention included.
     pub(crate) budgets: usize,
 }
@@ -31,32 +32,31 @@ pub(crate) fn families(study: &Study, number: usize) -> Vec<OfFamily> {
     let figure = |(family, arms): (String, Vec<usize>)| {
         let arms = with_dense(study, &arms)?;
         let name = format!("accuracy-{}-{}", number + 1, family.chars().map(safe).collect::<String>());
-        let of_paper = is_of_paper(study, &arms);
+        let (shown, wide) = (is_shown(study, &arms), is_wide(study, &arms));
         let figure = Figure {
             name,
-            title: family.clone(),
+            title: if wide { format!("{WIDE_POOLING}: {family}") } else { family.clone() },
             caption: String::new(),
             legend: legend(study),
             columns: 5,
             panels: panels(study, &family, &arms, SIZE),
         };
-        Some(OfFamily { figure, of_paper, budgets: arms.len() })
+        Some(OfFamily { figure, shown, budgets: arms.len() })
     };
     let mut all: Vec<OfFamily> = study.families().into_iter().filter_map(figure).collect();
     if all.iter().any(|f| f.budgets > 2) {
         all.retain(|f| f.budgets > 2);
     }
-    all.sort_by_key(|f| !f.of_paper);
+    all.sort_by_key(|f| !f.shown);
     all
 }
 
-/// All families with several budgets that the paper has rows of, a row of panels each; none if there is no
-/// such family.
+/// All shown families with several budgets, a row of panels each; none if there is no such family.
 pub(crate) fn grid(study: &Study, number: usize) -> Option<Figure> {
     let mut all = Vec::new();
     for (family, arms) in study.families() {
         let Some(arms) = with_dense(study, &arms) else { continue };
-        if arms.len() > 2 && is_of_paper(study, &arms) {
+        if arms.len() > 2 && is_shown(study, &arms) {
             all.extend(panels(study, &family, &arms, SMALL).into_iter().map(|mut panel| {
                 panel.title = format!("{family}, {}", panel.title);
                 panel
@@ -74,11 +74,16 @@ pub(crate) fn grid(study: &Study, number: usize) -> Option<Figure> {
 }
 
 fn legend(study: &Study) -> Vec<(crate::report::figure::Sample, String)> {
-    study.models.iter().enumerate().map(|(i, m)| (series_key(i), m.label.clone())).collect()
+    study.models.iter().map(|m| (series_key(m.look), m.label.clone())).collect()
 }
 
-fn is_of_paper(study: &Study, arms: &[usize]) -> bool {
-    arms.iter().any(|a| crate::report::published::find(&study.arms[*a].method).is_ok())
+fn is_shown(study: &Study, arms: &[usize]) -> bool {
+    let of_paper = |a: &usize| crate::report::published::find(&study.arms[*a].method).is_ok();
+    arms.iter().any(of_paper) || is_wide(study, arms)
+}
+
+fn is_wide(study: &Study, arms: &[usize]) -> bool {
+    arms.iter().any(|a| study.arms[*a].method.group() == WIDE_POOLING)
 }
 
 /// The arms with a known budget and dense attention, budgets ascending; none without a sparse one.
@@ -142,7 +147,9 @@ fn panel(
         if !words.is_empty() {
             told.push(format!("{}: {}", model.label, words.join(", ")));
         }
-        lines.push(Line { ink: Ink::Series(i), pen: Pen::Data, marker: Some(Marker::Filled(i)), points });
+        let Look { colour, marker } = model.look;
+        let marker = Some(Marker::Filled(marker));
+        lines.push(Line { ink: Ink::Series(colour), pen: Pen::Data, marker, points });
     }
     let description = if told.is_empty() {
         format!("{title}: no records.")
@@ -157,7 +164,8 @@ fn panel(
 
 fn small_title(family: &str, title: &str) -> String {
     if title == "mean of tasks" {
-        format!("{}, mean", family.replace(":block=", " "))
+        let short = family.replace(":block=", " ").replace(":kernel=", " ").replace(",pool=", " ");
+        format!("{short}, mean")
     } else {
         short(title).to_owned()
     }

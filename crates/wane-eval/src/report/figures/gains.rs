@@ -1,22 +1,25 @@
-//! What the first model with memory gains over the first model, the mean of the tasks, under every sparse
+//! What every pair's second model gains over the first one, the mean of the tasks, under every sparse
 //! method: a panel for each group of methods, a row for each setting, the published gains of the same
 //! setting as hollow markers beside it.
 
 use crate::report::chart::{Dot, Dots, Scale};
 use crate::report::drawing::{Font, Ink, Marker};
 use crate::report::figure::{Figure, Panel, Sample};
+use crate::report::pairing::Look;
 use crate::report::published;
 use crate::report::raster::text_width;
+use crate::report::statements::say;
 use crate::report::study::Study;
 use crate::report::tables::signed;
 
 const WIDTH: f64 = 380.0;
 
-/// The figure; none without a second model or without gains.
+/// The figure; none without a pair or without gains.
 pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
-    let m = (study.models.len() > 1).then_some(1)?;
-    let has_gain =
-        |index: &usize| !study.arms[*index].method.is_dense() && study.gain(*index, m).mean.is_ok();
+    let shown = shown(study);
+    let has_gain = |index: &usize| {
+        !study.arms[*index].method.is_dense() && shown.iter().any(|p| study.gain(*index, *p).mean.is_ok())
+    };
     let groups: Vec<(String, Vec<usize>)> = study
         .groups()
         .into_iter()
@@ -27,8 +30,10 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
         return None;
     }
     let models = published::models();
-    let rows: Vec<Vec<(String, Vec<Dot>)>> =
-        groups.iter().map(|(_, arms)| arms.iter().map(|a| row(study, m, *a, &models)).collect()).collect();
+    let rows: Vec<Vec<(String, Vec<Dot>)>> = groups
+        .iter()
+        .map(|(_, arms)| arms.iter().map(|a| row(study, &shown, *a, &models)).collect())
+        .collect();
     let ends: Vec<f64> = rows
         .iter()
         .flatten()
@@ -48,14 +53,18 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
             let told: Vec<String> =
                 rows.iter().filter_map(|(_, d)| Some(d.first()?.tooltip.clone())).collect();
             let size = [WIDTH, Dots::height(rows.len())];
-            let labels = (1.06 * widest + 10.0).min(220.0);
+            let labels = (1.06 * widest + 10.0).min(250.0);
             let dots =
                 Dots { width: WIDTH, labels, title: name.clone(), x: x.clone(), origin: Some(0.0), rows };
             let title = format!("Gains under {name}");
             Panel { title, description: format!("{}.", told.join("; ")), drawing: dots.draw(), size }
         })
         .collect();
-    let mut legend = vec![(Sample::Mark(Ink::Series(m), Marker::Filled(m)), study.gain_name(m))];
+    let key = |p: &usize| {
+        let Look { colour, marker } = look(study, *p);
+        (Sample::Mark(Ink::Series(colour), Marker::Filled(marker)), study.gain_name(*p))
+    };
+    let mut legend: Vec<(Sample, String)> = shown.iter().map(key).collect();
     for (i, model) in models.iter().enumerate() {
         legend.push((Sample::Mark(Ink::Published, Marker::Hollow(2 + i)), format!("{model}, published")));
     }
@@ -69,25 +78,33 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
     })
 }
 
-fn row(study: &Study, m: usize, index: usize, models: &[&str]) -> (String, Vec<Dot>) {
+/// The pairs that are drawn: all training seeds, or the first pair with memory, or the first.
+fn shown(study: &Study) -> Vec<usize> {
+    if study.seeds.is_empty() {
+        study.main_pair().into_iter().collect()
+    } else {
+        study.seeds.iter().flat_map(|s| s.pairs.iter().copied()).collect()
+    }
+}
+
+fn look(study: &Study, pair: usize) -> Look {
+    study.models[study.pairs[pair].second].look
+}
+
+fn row(study: &Study, pairs: &[usize], index: usize, models: &[&str]) -> (String, Vec<Dot>) {
     let arm = &study.arms[index];
     let mut dots = Vec::new();
-    if let Ok(gain) = &study.gain(index, m).mean {
-        let [value, low, high] =
-            [gain.interval.value, gain.interval.low, gain.interval.high].map(|v| 100.0 * v);
+    for pair in pairs {
+        let Look { colour, marker } = look(study, *pair);
+        let Ok(gain) = &study.gain(index, *pair).mean else { continue };
+        let value = 100.0 * gain.value;
+        let ends = gain.ends.as_ref().ok().map(|ends| ends.map(|v| 100.0 * v));
         dots.push(Dot {
             value,
-            interval: Some([low, high]),
-            marker: Marker::Filled(m),
-            ink: Ink::Series(m),
-            tooltip: format!(
-                "{}: {} ({} to {}), {} pairs",
-                arm.label,
-                signed(value),
-                signed(low),
-                signed(high),
-                gain.pairs
-            ),
+            interval: ends,
+            marker: Marker::Filled(marker),
+            ink: Ink::Series(colour),
+            tooltip: format!("{}, {}: {}, {} pairs", study.names(*pair)[1], arm.label, say(gain), gain.pairs),
         });
     }
     for pair in published::find(&arm.method).unwrap_or_default() {

@@ -39,12 +39,16 @@ fn figure(kind: &Kinds, method: &str, number: usize) -> Option<Figure> {
     }
     let label = Method::parse(method).label();
     let safe = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let mut legend: Vec<(Sample, String)> = kind
-        .models
-        .iter()
-        .enumerate()
-        .map(|(i, m)| (Sample::Line(Pen::Data, Ink::Series(i), None), m.label.clone()))
-        .collect();
+    // Training seeds of one backbone share a colour, and an entry.
+    let mut named: Vec<(usize, String)> = Vec::new();
+    for model in &kind.models {
+        match named.iter_mut().find(|(colour, _)| *colour == model.look.colour) {
+            Some((_, names)) => names.push_str(&format!(", {}", model.label)),
+            None => named.push((model.look.colour, model.label.clone())),
+        }
+    }
+    let key = |(colour, names)| (Sample::Line(Pen::Data, Ink::Series(colour), None), names);
+    let mut legend: Vec<(Sample, String)> = named.into_iter().map(key).collect();
     legend.push((Sample::Line(Pen::Level, Ink::Soft, None), "chance".into()));
     Some(Figure {
         name: format!("hits-{}-{}", number + 1, label.chars().map(safe).collect::<String>()),
@@ -61,7 +65,7 @@ fn figure(kind: &Kinds, method: &str, number: usize) -> Option<Figure> {
 
 fn panel(kind: &Kinds, method: &str, task: &str) -> Option<Panel> {
     let (mut lines, mut told, mut most, mut chance) = (Vec::new(), Vec::new(), 1, Vec::new());
-    for (i, model) in kind.models.iter().enumerate() {
+    for model in &kind.models {
         let Some(cell) = kind.cell(model, method, task).filter(|c| c.examples > 0) else { continue };
         let ranked = cell.ranked();
         let heads = ranked.len().min(TOP);
@@ -86,7 +90,7 @@ fn panel(kind: &Kinds, method: &str, task: &str) -> Option<Panel> {
                 cell.examples
             ));
         }
-        lines.push(Line { ink: Ink::Series(i), pen: Pen::Data, marker: None, points });
+        lines.push(Line { ink: Ink::Series(model.look.colour), pen: Pen::Data, marker: None, points });
         chance.extend(cell.chance_level());
     }
     if lines.is_empty() {

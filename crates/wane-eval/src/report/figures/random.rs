@@ -4,6 +4,7 @@
 use crate::report::chart::{Dot, Dots, Scale};
 use crate::report::drawing::{Ink, Marker};
 use crate::report::figure::{Figure, Panel, Sample};
+use crate::report::pairing::Look;
 use crate::report::published;
 use crate::report::study::{Accuracy, Study};
 use crate::table::short;
@@ -19,9 +20,9 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
         return None;
     }
     let panels = arms.iter().map(|arm| panel(study, *arm)).collect();
-    let marker = |i: usize| Sample::Mark(Ink::Series(i), Marker::Filled(i));
+    let marker = |look: Look| Sample::Mark(Ink::Series(look.colour), Marker::Filled(look.marker));
     let mut legend: Vec<(Sample, String)> =
-        study.models.iter().enumerate().map(|(i, m)| (marker(i), m.label.clone())).collect();
+        study.models.iter().map(|m| (marker(m.look), m.label.clone())).collect();
     if arms.iter().any(|a| published::find(&study.arms[*a].method).is_ok()) {
         for (i, backbone) in ["attention", "memory"].into_iter().enumerate() {
             let sample = Sample::Mark(Ink::Published, Marker::Hollow(i));
@@ -48,7 +49,7 @@ fn panel(study: &Study, index: usize) -> Panel {
         for (i, model) in study.models.iter().enumerate() {
             let Ok(row) = &study.rows[index][i] else { continue };
             let Ok(accuracy) = row.cells.get(t).unwrap_or(&row.mean) else { continue };
-            dots.push(dot(i, &model.label, accuracy));
+            dots.push(dot(model.look, &model.label, accuracy));
         }
         for (i, row) in found.iter().flat_map(|p| [p.attention, p.memory]).enumerate() {
             let value = task.map_or_else(|| row.mean(&study.tasks), |task| row.of(task));
@@ -87,14 +88,14 @@ fn panel(study: &Study, index: usize) -> Panel {
     }
 }
 
-fn dot(series: usize, label: &str, accuracy: &Accuracy) -> Dot {
+fn dot(look: Look, label: &str, accuracy: &Accuracy) -> Dot {
     let value = accuracy.interval.value;
     let spread = accuracy.spread.unwrap_or(0.0);
     Dot {
         value,
         interval: Some([value - spread, value + spread]),
-        marker: Marker::Filled(series),
-        ink: Ink::Series(series),
+        marker: Marker::Filled(look.marker),
+        ink: Ink::Series(look.colour),
         tooltip: format!(
             "{label}: {:.1} \u{b1} {:.1} %, {} samples",
             100.0 * value,

@@ -7,6 +7,8 @@ use crate::hits::record::{HeadHits, HeadUnit, Hits, Measured};
 use crate::memory::record::{BINS, HeadMemory, MemoryRecord, ModelMemory};
 use crate::report::{Options, Written, write};
 use crate::ruler::prompt::PromptForm;
+use crate::runner::identity::{Cell, Origin};
+use crate::runner::store::tests::with;
 
 /// Ten examples; head 0 hits `best` of them, head 1 one.
 fn hits(model: &str, task: &str, best: usize) -> Hits {
@@ -19,19 +21,25 @@ fn hits(model: &str, task: &str, best: usize) -> Hits {
         ..HeadHits::default()
     };
     Hits {
-        version: 1,
-        model: model.into(),
-        model_hash: format!("hash of {model}"),
-        memory: model == "memory",
-        method: QUEST.into(),
-        task: task.into(),
-        seed: 42,
-        context: 4096,
-        tokenizer: "t".into(),
-        haystack: "h".into(),
-        wordlist: "3.0.1".into(),
-        prompt_form: PromptForm::Input,
-        device: "cpu".into(),
+        cell: Cell {
+            version: 1,
+            model: model.into(),
+            model_hash: format!("hash of {model}"),
+            memory: model == "memory",
+            method: QUEST.into(),
+            task: task.into(),
+            seed: 42,
+        },
+        origin: Origin {
+            context: 4096,
+            tokenizer: "t".into(),
+            haystack: "h".into(),
+            wordlist: "3.0.1".into(),
+            data: None,
+            prompt_form: PromptForm::Input,
+            template: None,
+            device: "cpu".into(),
+        },
         first_sample: 0,
         samples: 12,
         measured: Measured::DecodeSteps,
@@ -154,7 +162,7 @@ fn cut_newer_repeated_and_mixed_hit_rates_are_said() {
     let mut all = text(&[
         hits("memory", "niah_single_1", 9),
         hits("memory", "niah_single_1", 9),
-        Hits { prompt_form: PromptForm::Prefix, ..hits("memory", "niah_single_1", 9) },
+        with(hits("memory", "niah_single_1", 9), |hits| hits.origin.prompt_form = PromptForm::Prefix),
     ]);
     all.push_str("{\"version\":99,\"measured\":1}\n{\"version\":1,\"mod");
     let (_folder, written) = report(&[("hits.jsonl", &all)]);

@@ -1,26 +1,37 @@
 //! Resuming, half-written lines, foreign folders.
 
 use super::*;
+use crate::runner::identity::{Cell, Origin};
 use crate::runner::record::{Bytes, Seconds};
+
+/// A value with something changed.
+pub(crate) fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
+}
 
 pub(crate) fn record(model: &str, method: &str, sample: usize, score: f64) -> Record {
     Record {
-        version: 1,
-        model: model.into(),
-        model_hash: format!("hash of {model}"),
-        memory: model == "memory",
-        method: method.into(),
-        task: "niah_single_1".into(),
-        seed: 42,
+        cell: Cell {
+            version: 1,
+            model: model.into(),
+            model_hash: format!("hash of {model}"),
+            memory: model == "memory",
+            method: method.into(),
+            task: "niah_single_1".into(),
+            seed: 42,
+        },
+        origin: Origin {
+            context: 512,
+            tokenizer: "t".into(),
+            haystack: "h".into(),
+            wordlist: "3.0.1".into(),
+            data: None,
+            prompt_form: PromptForm::Prefix,
+            template: None,
+            device: "cpu".into(),
+        },
         sample,
-        context: 512,
-        tokenizer: "t".into(),
-        haystack: "h".into(),
-        wordlist: "3.0.1".into(),
-        prompt_form: PromptForm::Prefix,
-        template: None,
-        data: None,
-        device: "cpu".into(),
         prediction: "1\n".into(),
         references: vec!["1".into()],
         scores: [("string_match_all".to_owned(), score), ("comma_set".to_owned(), score)].into(),
