@@ -36,8 +36,9 @@ if ! step 90 small.txt bash -c "tests --exact $small"; then
         .gpu/kernels-tests --test-threads=1 --exact $small
 fi
 step 120 attention.txt bash -c "tests ops::attention"
-# Every tensor from the Hopper kernels, through the models' own calls.
-step 60 model.txt env WANE_CUDA_ATTENTION=hopper .gpu/model-tests --test-threads=1
+# Through the models' own calls, with these kernels (the default) and with the portable ones.
+step 60 model.txt .gpu/model-tests --test-threads=1
+step 60 portable.txt env WANE_CUDA_ATTENTION=portable .gpu/model-tests --test-threads=1
 step 90 bench.txt .gpu/cuda_attention_bench causal
 step 90 torch.txt python3 reference/torch_attention_speed.py "$out/bench.txt"
 exit $status

@@ -25,6 +25,7 @@ read -r -a backbones <<<"${BACKBONES:-attention memory}"
 read -r -a devices <<<"${DEVICES:-cuda:0}"
 out=runs/out
 pair=$out/joint-s$seed
+[ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
 wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
 
 methods=(dense)
@@ -37,7 +38,6 @@ has_time() { [ "$(left)" -ge "$1" ]; }
 
 prepare() {
     mkdir -p "$out" "$pair"
-    [ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
     if [ ! -e "$out/data/books_train.txt.zst" ]; then
         if [ ! -e "$data/books_train.txt.zst" ]; then
             echo "no books in $data: set DATA, or bring both folders of runs/gpu-prepare.sh" >&2

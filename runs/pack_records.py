@@ -30,7 +30,7 @@ if target.endswith(".zst"):
     with open(target, "wb") as out:
         subprocess.run(["zstd", "-q", "--ultra", "-22", "--long=27", "-c"], input=data, stdout=out, check=True)
 else:
-    with lzma.open(target, "wb", preset=9 | lzma.PRESET_EXTREME) as out:
+    with lzma.open(target, "wb", preset=6) as out:
         out.write(data)
 print(f"{target}: {len(records)} records, {os.path.getsize(target)} bytes")
 for method, count in sorted(counts.items()):

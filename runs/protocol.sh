@@ -7,18 +7,21 @@
 #   SAMPLES=500              samples of each task; RANDOM_SAMPLES, EXTRA_SAMPLES, HITS_SAMPLES default to it
 #   PARTS="paper prefix random extra hits"   in this order, so that the most important come first
 #   LIMIT=0                  seconds after which it stops (0: never)
-#   DEVICES="cuda:0"         two devices evaluate the two models at the same time
-#   MODELS="models/attention models/memory"  TASKS=niah  OUT=runs/out/protocol  WANE=...  EVAL_ARGS=
+#   DEVICES="cuda:0"         parts are spread over them
+#   JOBS=5                   parts that run at the same time, each a process: one alone leaves most of a GPU idle
+#   MODELS="models/attention models/memory"  TASKS=niah  RESULTS=runs/out/protocol  WANE=...
+#   EVAL_ARGS="--batch 128"  further arguments of `wane eval` and `wane hits`
 #   COLLECT=                 folder that receives the compressed records
 #
-# Size at 500 samples: 27 (paper, prefix) + 30 (random) + 16 (extra) rows x 8 tasks x 2 models = 290,000 examples. One H100 did
-# 40,000 of the paper's rows in 75 s (2026-11-22), so about 10 minutes; hits come on top.
+# Size at 500 samples: 26 (paper, prefix) + 30 (random) + 15 (extra) rows x 8 tasks x 2 models = 284,000 examples. One process
+# did the paper's 52,000 of one model in 166 s on an H100 (2026-11-26).
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
 limit=${LIMIT:-0}
 tasks=${TASKS:-niah}
-out=${OUT:-runs/out/protocol}
+out=${RESULTS:-runs/out/protocol}
+jobs=${JOBS:-5}
 read -r -a parts <<<"${PARTS:-paper prefix random extra hits}"
 read -r -a models <<<"${MODELS:-models/attention models/memory}"
 read -r -a devices <<<"${DEVICES:-cuda:0}"
@@ -74,43 +77,36 @@ part() {
     [ "$part" != hits ] || command=("$wane" hits --method "${methods[@]}" --prompt-form "$form")
     # shellcheck disable=SC2086
     timeout --signal=TERM "$(left)" "${command[@]}" --model "$model" --device "$device" --tasks "$tasks" \
-        --samples "$count" --out "$folder" --resume ${EVAL_ARGS:-} >"$folder.txt" 2>"$folder.log" ||
+        --samples "$count" --out "$folder" --resume ${EVAL_ARGS---batch 128} >"$folder.txt" 2>"$folder.log" ||
         { tail -n 2 "$folder.log" >&2; return 1; }
     touch "$folder/.complete"
     echo "$part $(basename "$model"): done after $SECONDS s"
 }
 
-all_parts() {
-    local status=0
-    for name in "${parts[@]}"; do part "$name" "$1" "$2" || status=1; done
-    return $status
-}
-
 mkdir -p "$out"
-pids=() status=0
-for i in "${!models[@]}"; do
-    device=${devices[$((i % ${#devices[@]}))]}
-    if [ "${#devices[@]}" -gt 1 ]; then
-        all_parts "${models[$i]}" "$device" &
-        pids+=($!)
-    fi
-done
-for pid in "${pids[@]}"; do wait "$pid" || status=1; done
-if [ "${#devices[@]}" -eq 1 ]; then
-    # Part by part, so that both models have the important ones when the time is up.
-    for name in "${parts[@]}"; do
-        for model in "${models[@]}"; do part "$name" "$model" "${devices[0]}" || status=1; done
+# Part by part, so that both models have the important ones when the time is up.
+status=0 started=0
+for name in "${parts[@]}"; do
+    for model in "${models[@]}"; do
+        if [ "$started" -ge "$jobs" ]; then wait -n || status=1; fi
+        part "$name" "$model" "${devices[$((started % ${#devices[@]}))]}" &
+        started=$((started + 1))
     done
-fi
+done
+while [ "$(jobs -r | wc -l)" -gt 0 ]; do wait -n || status=1; done
+for name in "${parts[@]}"; do
+    for model in "${models[@]}"; do [ -f "$out/$name-$(basename "$model")/.complete" ] || status=1; done
+done
 if [ -n "${COLLECT:-}" ]; then
     mkdir -p "$COLLECT"
     for folder in "$out"/*/; do
         name=$(basename "$folder")
         for file in records hits; do
             [ ! -f "$folder/$file.jsonl" ] ||
-                python3 runs/pack_records.py "$folder/$file.jsonl" "$COLLECT/$name.jsonl.xz"
+                python3 runs/pack_records.py "$folder/$file.jsonl" "$COLLECT/$name.jsonl.xz" >"$folder.speed.txt" &
         done
-    done >"$COLLECT/speed.txt"
+    done
+    wait
     tar -cJf "$COLLECT/records.tar.xz" -C "$COLLECT" --remove-files $(cd "$COLLECT" && ls | grep 'jsonl.xz$')
     tar -cJf "$COLLECT/tables.tar.xz" -C "$out" $(cd "$out" && ls | grep txt$)
     ls -l "$COLLECT"

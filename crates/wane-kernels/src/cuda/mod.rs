@@ -27,9 +27,8 @@
 //!   that reads it. Nothing waits for the host except downloads and [`CudaDevice::synchronize`].
 //! - `WANE_CUDA_SYNC=1` waits after each launch, so that an error names its kernel. Debug builds
 //!   fill fresh memory with NaN bit patterns.
-//! - `WANE_CUDA_ATTENTION=hopper` lets causal attention with heads of 64 or 128 run on the sm_90a kernels
-//!   (`ops/attention/hopper.rs`) on an H100 or H200. They have passed an emulator, not yet a GPU, so
-//!   the default is `portable`.
+//! - `WANE_CUDA_ATTENTION=portable` keeps causal attention with heads of 64 or 128 off the sm_90a kernels
+//!   (`ops/attention/hopper.rs`) that an H100 or H200 runs otherwise: for comparing the two.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};

@@ -41,23 +41,20 @@ impl Variant {
         self == Self::Portable || (hopper::on(device) && hopper::serves(dims))
     }
 
-    // What `WANE_CUDA_ATTENTION` asks for, if it serves the call.
+    // The Hopper kernels where they serve the call, unless `WANE_CUDA_ATTENTION=portable` asks for the others.
     fn chosen(device: &CudaDevice, dims: AttentionDims) -> Result<Self> {
-        static ASKED: OnceLock<std::result::Result<Variant, String>> = OnceLock::new();
-        let asked = ASKED.get_or_init(|| match std::env::var("WANE_CUDA_ATTENTION").as_deref() {
-            Ok("hopper") => Ok(Self::Hopper),
-            Ok("portable" | "") | Err(_) => Ok(Self::Portable),
+        static PORTABLE: OnceLock<std::result::Result<bool, String>> = OnceLock::new();
+        let asked = PORTABLE.get_or_init(|| match std::env::var("WANE_CUDA_ATTENTION").as_deref() {
+            Ok("portable") => Ok(true),
+            Ok("hopper" | "") | Err(_) => Ok(false),
             Ok(other) => Err(other.to_owned()),
         });
         match asked {
             Err(other) => {
                 Err(Error::unsupported("WANE_CUDA_ATTENTION", format!("{other} (portable and hopper are)")))
             }
-            Ok(Self::Hopper) if !hopper::on(device) => Err(Error::unsupported(
-                "WANE_CUDA_ATTENTION",
-                format!("hopper on {} (it needs an H100 or H200; unset it)", device.name()),
-            )),
-            Ok(variant) => Ok(if variant.serves(device, dims) { *variant } else { Self::Portable }),
+            Ok(portable) if *portable || !Self::Hopper.serves(device, dims) => Ok(Self::Portable),
+            Ok(_) => Ok(Self::Hopper),
         }
     }
 }

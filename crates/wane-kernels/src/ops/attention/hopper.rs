@@ -2,8 +2,8 @@
 //! or three computing warpgroups (FlashAttention-3, arXiv 2407.08608). Causal, head sizes 64 and 128, any
 //! length, grouped heads.
 //!
-//! Written without a GPU: `reference/hopper_emulator/run.sh` runs these sources on a CPU against plain loops,
-//! `reference/hopper_tune.py` and `runs/hopper-check.sh` run them on a GPU.
+//! `runs/hopper-check.sh` and `reference/hopper_tune.py` run these sources on a GPU, beside PyTorch;
+//! `reference/hopper_emulator/run.sh` runs them on a CPU against plain loops.
 //! The gradient of the queries is summed by bulk additions: its last bits vary between runs.
 //! Not here: dilated patterns and other head sizes (`cuda.rs` serves them).
 
