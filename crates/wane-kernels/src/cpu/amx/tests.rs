@@ -1,3 +1,5 @@
+//! The three parts of a number add up to it.
+
 use super::*;
 use crate::testing::noise;
 
