@@ -1,27 +1,51 @@
-#!/bin/sh
-# Writes the page of a pair's full protocol from its packed records: all figures and tables into OUT, the page and the
-# figures that documents show into RUN/page.
-#   runs/page.sh [RUN] [OUT]      RUN: default runs/pair-2026-11-22; OUT: default out/page
+#!/bin/bash
+# Writes the page of a run from its packed records: all figures and tables into OUT, the page and the figures that
+# documents show into RUN/page.
+#   runs/page.sh [RUN] [OUT] [MORE...]    RUN: default runs/joint-2026-11-26; OUT: default out/page; MORE: further records
+# For the joint pair of 2026-11-26 the pair without second passes (runs/pair-2026-11-22) stands beside it, its models
+# named attention-single-pass and memory-single-pass.
 # WANE names the binary (default target/release/wane). Checks: python3 reference/check_page.py OUT/index.html SHOTS
 set -eu
 cd "$(dirname "$0")/.."
-run=${1:-runs/pair-2026-11-22}
+run=${1:-runs/joint-2026-11-26}
 out=${2:-out/page}
+shift $(($# < 2 ? $# : 2))
 wane=${WANE:-target/release/wane}
 
-# The paper's settings first: its prompt form is `input`.
-set -- "$run"/records/full-*-input.jsonl.gz "$run"/records/random-*.jsonl.gz \
-    "$run"/records/more-*.jsonl.gz "$run"/records/local2-*.jsonl.gz "$run"/records/full-*-prefix.jsonl.gz \
-    "$run"/pair-attention.json "$run"/pair-memory.json
-for extra in runs/hits-2026-11-26/*.jsonl.gz runs/hits-2026-11-26/*.jsonl runs/hits-2026-11-26/memory*.json*; do
-    if [ -f "$extra" ]; then set -- "$@" "$extra"; fi
+case $(basename "$run") in
+joint-*)
+    # The paper's settings first: its prompt form is `input`.
+    order=(paper-attention paper-memory 'seed2*' 'random-*' 'extra-*' 'hits-*' 'prefix-*')
+    single=$(mktemp -d)
+    trap 'rm -rf "$single"' EXIT
+    for model in attention memory; do
+        for form in input prefix; do
+            zcat "runs/pair-2026-11-22/records/full-$model-$form.jsonl.gz" |
+                sed "s/\"model\":\"$model\"/\"model\":\"$model-single-pass\"/" >"$single/$model-$form.jsonl"
+        done
+    done
+    set -- "$@" "$single"/*.jsonl
+    ;;
+*)
+    order=('full-*-input' 'random-*' 'more-*' 'local2-*' 'full-*-prefix')
+    set -- "$@" runs/hits-2026-11-26/*.jsonl* runs/hits-2026-11-26/memory*.json*
+    ;;
+esac
+records=()
+for pattern in "${order[@]}"; do
+    for file in "$run"/records/$pattern.jsonl*; do
+        if [ -f "$file" ]; then records+=("$file"); fi
+    done
 done
-"$wane" report "$@" --out "$out"
+for file in "$run"/*.json "$run"/*.json.gz; do
+    if [ -f "$file" ]; then records+=("$file"); fi
+done
+"$wane" report "${records[@]}" "$@" --out "$out"
 
 mkdir -p "$run/page"
 rm -f "$run"/page/*
-cp "$out/index.html" "$out/tables.md" "$out/accuracy-1-snapkv.svg" "$run/page/"
-for figure in accuracy-1 gains-1 random-1 learning; do
-    if [ -f "$out/$figure.png" ]; then cp "$out/$figure.png" "$run/page/"; fi
+cp "$out/index.html" "$out/tables.md" "$run/page/"
+for figure in accuracy-1.png accuracy-1-snapkv.svg accuracy-1-quest.svg accuracy-1-moba.svg gains-1.png random-1.png learning.png hits-1.png; do
+    if [ -f "$out/$figure" ]; then cp "$out/$figure" "$run/page/"; fi
 done
 du -sh "$run/page"

@@ -13,8 +13,9 @@
 #   EVAL_ARGS="--batch 128"  further arguments of `wane eval` and `wane hits`
 #   COLLECT=                 folder that receives the compressed records
 #
-# Size at 500 samples: 26 (paper, prefix) + 30 (random) + 15 (extra) rows x 8 tasks x 2 models = 284,000 examples. One process
-# did the paper's 52,000 of one model in 166 s on an H100 (2026-11-26).
+# Size at 500 samples: 26 (paper, prefix) + 30 (random) + 15 (extra) rows x 8 tasks x 2 models = 568,000 examples; hits come
+# on top. On an H100 (2026-11-26) one process did 313 examples a second and five together 330: half an hour. What ran then
+# in two calls of 16 minutes: paper and prefix at 500 samples, random at 100, extra at 200, hits at 40.
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
@@ -115,4 +116,4 @@ if [ $status -ne 0 ]; then
     echo "not finished after $SECONDS s: start it again"
     exit 75
 fi
-echo "finished after $SECONDS s: $out; page: $wane report $out/paper-* $out/random-* $out/extra-* --out $out/page"
+echo "finished after $SECONDS s: $out; page: $wane report $out/{paper,random,extra,hits,prefix}-*/ --out $out/page"

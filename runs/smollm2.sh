@@ -1,6 +1,6 @@
 #!/bin/bash
 # RULER's eight needle tasks on SmolLM2-135M-Instruct under dense attention, Quest, MoBA and SnapKV:
-# one table of accuracy, seconds, K/V bytes read and kept. At most 15 minutes on 2 cores with the
+# one table of accuracy, seconds, K/V bytes read and kept. About 3 minutes on 2 cores (with AMX; at most 15) with the
 # default of one sample a task (SAMPLES=10 for more; a run that is stopped goes on).
 #
 #   runs/smollm2.sh [OUT]

@@ -53,6 +53,10 @@ pub fn bytes_read_per_second(bytes: usize) -> f64 {
 
 /// The instruction set in use, by name.
 pub fn instruction_set() -> &'static str {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if crate::cpu::amx::available() {
+        return "avx512 + amx";
+    }
     match Isa::current() {
         Isa::Portable => "portable",
         Isa::Avx2 => "avx2",

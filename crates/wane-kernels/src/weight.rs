@@ -90,6 +90,12 @@ impl QuantMatrix {
         self.columns / weights * bytes
     }
 
+    /// `count` encoded rows from `first` on, one after the other.
+    pub fn rows_from(&self, first: usize, count: usize) -> &[u8] {
+        let start = self.offset + first * self.row_bytes();
+        &(*self.data).as_ref()[start..start + count * self.row_bytes()]
+    }
+
     /// The encoded row `i`.
     pub fn row(&self, i: usize) -> &[u8] {
         let start = self.offset + i * self.row_bytes();

@@ -2,22 +2,27 @@
 //!
 //! A step whose global gradient norm is not finite never reaches the weights (the AdamW kernel leaves
 //! everything unchanged); the guard counts such steps when the norms are read back, at log steps. A
-//! spike is a logged loss above `spike_factor` times the median of the last 32 logged losses.
+//! spike is a logged loss above `spike_factor` times the median of the last 32 logged ones and at least
+//! half a nat above it. Text and answers are judged apart: the mean of a batch jumps with its share of text.
 
 use std::collections::VecDeque;
 
 use crate::config::{GuardTable, OnTrouble};
+use crate::losses::LossSums;
 use crate::{Error, Result};
 
 const RECENT: usize = 32;
 /// Spikes are not judged before so many losses are known.
 const ENOUGH: usize = 8;
+/// Small losses double by chance.
+const LEAST_JUMP: f64 = 0.5;
 
 /// The guard's memory.
 #[derive(Debug, Clone)]
 pub struct Guard {
     table: GuardTable,
-    losses: VecDeque<f64>,
+    text: VecDeque<f64>,
+    answers: VecDeque<f64>,
     // Bad steps since the last good one, and over the whole run.
     in_a_row: u64,
     skipped: u64,
@@ -26,7 +31,13 @@ pub struct Guard {
 impl Guard {
     /// A guard that has seen nothing.
     pub fn new(table: &GuardTable) -> Self {
-        Self { table: table.clone(), losses: VecDeque::new(), in_a_row: 0, skipped: 0 }
+        Self {
+            table: table.clone(),
+            text: VecDeque::new(),
+            answers: VecDeque::new(),
+            in_a_row: 0,
+            skipped: 0,
+        }
     }
 
     /// Optimizer steps skipped so far because of gradients that were not finite.
@@ -70,34 +81,47 @@ impl Guard {
             .then(|| format!("{new} step(s) skipped: gradients not finite ({} so far)", self.skipped)))
     }
 
-    /// Judges a logged loss. Returns a warning, if there is one.
+    /// Judges logged losses. Returns a warning, if there is one.
     ///
     /// # Errors
     /// A spike under `spike = "stop"`.
-    pub fn loss(&mut self, step: u64, loss: f64) -> Result<Option<String>> {
-        if !loss.is_finite() {
+    pub fn losses(&mut self, step: u64, sums: &LossSums) -> Result<Option<String>> {
+        if !sums.weighted().is_finite() {
             // Its gradients are not finite either, and judged there.
-            return Ok(Some(format!("the loss is {loss}")));
+            return Ok(Some(format!("the loss is {}", sums.weighted())));
         }
-        let mut warning = None;
-        if self.table.spike_factor > 0.0 && self.losses.len() >= ENOUGH {
-            let mut sorted: Vec<f64> = self.losses.iter().copied().collect();
-            sorted.sort_by(f64::total_cmp);
-            let median = sorted[sorted.len() / 2];
-            if loss > self.table.spike_factor * median {
-                let message = format!("loss spike: {loss:.4}, the recent median is {median:.4}");
-                if self.table.spike == OnTrouble::Stop {
-                    return Err(stop(step, format!("{message} (guard.spike = \"stop\")")));
-                }
-                warning = Some(message);
-            }
+        let factor = self.table.spike_factor;
+        let judged = [("text", sums.text(), &mut self.text), ("answer", sums.answer(), &mut self.answers)];
+        let spikes: Vec<String> = judged
+            .into_iter()
+            .filter_map(|(kind, loss, recent)| {
+                let (loss, median) = (loss?, spike(recent, loss?, factor)?);
+                Some(format!("loss spike: {kind} {loss:.4}, the recent median is {median:.4}"))
+            })
+            .collect();
+        if spikes.is_empty() {
+            return Ok(None);
         }
-        self.losses.push_back(loss);
-        if self.losses.len() > RECENT {
-            self.losses.pop_front();
+        let message = spikes.join("; ");
+        if self.table.spike == OnTrouble::Stop {
+            return Err(stop(step, format!("{message} (guard.spike = \"stop\")")));
         }
-        Ok(warning)
+        Ok(Some(message))
     }
+}
+
+/// The median of the recent losses if `loss` is a spike over it; `loss` becomes the latest of them.
+fn spike(recent: &mut VecDeque<f64>, loss: f64, factor: f64) -> Option<f64> {
+    let mut sorted: Vec<f64> = recent.iter().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    let median = sorted.get(sorted.len() / 2).copied();
+    recent.push_back(loss);
+    if recent.len() > RECENT {
+        recent.pop_front();
+    }
+    median.filter(|median| {
+        factor > 0.0 && sorted.len() >= ENOUGH && loss > (factor * median).max(median + LEAST_JUMP)
+    })
 }
 
 fn stop(step: u64, message: impl ToString) -> Error {
@@ -120,16 +144,42 @@ mod tests {
         assert!(strict.norms(1, &[f32::NAN]).is_err());
     }
 
+    fn text(loss: f64) -> LossSums {
+        LossSums::from_values([loss, 1.0, loss, 1.0, 0.0, 0.0, 0.0, 0.0])
+    }
+
+    // Answers at `loss` in a batch whose mean is far above it, as one with much text has.
+    fn answers(loss: f64, mean: f64) -> LossSums {
+        LossSums::from_values([mean, 1.0, 0.0, 0.0, 0.0, 0.0, loss, 1.0])
+    }
+
     #[test]
     fn a_spike_is_a_jump_over_the_recent_median() {
         let mut guard = Guard::new(&GuardTable::default());
         for i in 0..8 {
-            assert_eq!(guard.loss(i, 3.0 - 0.1 * i as f64).expect("fine"), None);
+            assert_eq!(guard.losses(i, &text(3.0 - 0.1 * i as f64)).expect("fine"), None);
         }
-        assert!(guard.loss(9, 5.5).expect("warns").is_some_and(|w| w.contains("loss spike: 5.5")));
-        assert_eq!(guard.loss(10, 4.9).expect("fine"), None);
+        let warning = guard.losses(9, &text(5.5)).expect("warns").expect("a spike");
+        assert_eq!(warning, "loss spike: text 5.5000, the recent median is 2.7000");
+        assert_eq!(guard.losses(10, &text(4.9)).expect("fine"), None);
         let mut strict = Guard::new(&GuardTable { spike: OnTrouble::Stop, ..GuardTable::default() });
-        (0..8).for_each(|i| assert!(strict.loss(i, 1.0).is_ok()));
-        assert!(strict.loss(8, 2.1).is_err());
+        (0..8).for_each(|i| assert!(strict.losses(i, &text(1.0)).is_ok()));
+        assert!(strict.losses(8, &text(2.1)).is_err());
+    }
+
+    #[test]
+    fn the_share_of_text_in_a_batch_and_small_losses_are_no_spikes() {
+        let mut guard = Guard::new(&GuardTable::default());
+        for i in 0..20 {
+            let mean = if i % 3 == 0 { 3.0 } else { 0.6 };
+            let loss = if i % 5 == 0 { 0.3 } else { 0.01 };
+            assert_eq!(guard.losses(i, &answers(loss, mean)).expect("fine"), None);
+            if i % 3 == 0 {
+                assert_eq!(guard.losses(i, &text(3.0)).expect("fine"), None);
+            }
+        }
+        assert!(
+            guard.losses(21, &answers(0.6, 0.6)).expect("warns").is_some_and(|w| w.contains("answer 0.6"))
+        );
     }
 }

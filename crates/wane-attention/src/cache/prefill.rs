@@ -12,6 +12,13 @@ use super::{Chunk, Qkv, SequenceCache};
 use crate::phases::PrefillStep;
 use crate::{Error, Result};
 
+/// Whose attention is returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outputs {
+    All,
+    LastRow,
+}
+
 impl SequenceCache {
     /// Attention of a chunk of the prompt in one layer, by the plan's prefill phase, over everything
     /// cached so far and itself. Layers come in order; the chunks of a layer give the same result as
@@ -20,6 +27,20 @@ impl SequenceCache {
     /// # Errors
     /// Shapes that do not fit; a prompt that goes on after its last chunk under an evicting plan.
     pub fn prefill_layer(&mut self, layer: usize, qkv: Qkv<'_>, chunk: Chunk) -> Result<Tensor> {
+        self.prefill_rows(layer, qkv, chunk, Outputs::All)
+    }
+
+    /// Like [`Self::prefill_layer`], for the last layer of a prompt whose other positions nobody asks for:
+    /// the keys and values of the whole chunk are cached, but only the last row's attention is returned,
+    /// [1, heads * head_dim].
+    ///
+    /// # Errors
+    /// As [`Self::prefill_layer`].
+    pub fn prefill_layer_last_row(&mut self, layer: usize, qkv: Qkv<'_>, chunk: Chunk) -> Result<Tensor> {
+        self.prefill_rows(layer, qkv, chunk, Outputs::LastRow)
+    }
+
+    fn prefill_rows(&mut self, layer: usize, qkv: Qkv<'_>, chunk: Chunk, outputs: Outputs) -> Result<Tensor> {
         self.check_chunk(layer, qkv)?;
         let queries = qkv.q.rows();
         let before = self.layers[layer].seen;
@@ -31,9 +52,14 @@ impl SequenceCache {
             _ => self.gather(layer, keys, qkv.q.dtype())?,
         };
         let dims = AttentionDims { pattern: Pattern::Causal, ..self.dims(queries, keys) };
-        let output = match &self.phases.prefill {
-            None => attention(qkv.q, &k, &v, dims)?.output,
-            Some(phase) => phase.attend(&PrefillStep {
+        let last = |rows: &Tensor| rows.slice(queries - 1, queries);
+        let output = match (&self.phases.prefill, outputs) {
+            (None, Outputs::All) => attention(qkv.q, &k, &v, dims)?.output,
+            (None, Outputs::LastRow) => {
+                attention(&last(qkv.q)?, &k, &v, AttentionDims { queries: 1, ..dims })?.output
+            }
+            // A method chooses for whole chunks, and a probe may watch what it chooses for each query.
+            (Some(phase), _) => phase.attend(&PrefillStep {
                 layer,
                 q: qkv.q,
                 k: &k,
@@ -48,7 +74,10 @@ impl SequenceCache {
         if chunk == Chunk::Last {
             self.end_prompt(&[layer], Some(&k))?;
         }
-        Ok(output)
+        match outputs {
+            Outputs::LastRow if output.rows() > 1 => Ok(last(&output)?),
+            _ => Ok(output),
+        }
     }
 
     /// Sizes of attention of the last `queries` of `keys` positions.

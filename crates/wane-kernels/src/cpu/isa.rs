@@ -2,7 +2,8 @@
 //!
 //! Most operators are plain loops compiled several times by [`multiversion!`] and vectorized by the
 //! compiler; only the matrix kernels name instructions. `WANE_ISA=portable` or `avx2` forces a
-//! lower level (`avx512` asks for the highest; a level the processor lacks is lowered).
+//! lower level, `avx512` the highest without the matrix unit ([`super::amx`], used by products alone); a
+//! level the processor lacks is lowered.
 
 use std::sync::OnceLock;
 

@@ -1,5 +1,7 @@
 //! Host memory, the choice of instruction set, and how work is spread over threads.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
 mod buffer;
 pub(crate) mod isa;
 pub(crate) mod math;

@@ -163,6 +163,21 @@ impl<'a> SharedColumns<'a> {
         Self { start: rows.as_mut_ptr(), stride, width, rows: count, exclusive: PhantomData }
     }
 
+    /// Rows of the range.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the range.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Elements from one row to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Columns `first..first + n` of row `i`.
     ///
     /// # Safety

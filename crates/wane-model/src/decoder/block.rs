@@ -26,12 +26,20 @@ pub(super) struct Whole<'a> {
     pub(super) isolation: &'a Isolation,
 }
 
+/// Which positions' results a block of a prompt computes, once its keys and values are cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    All,
+    /// Of the last layer, when only the token that follows the chunk is of interest.
+    LastRow,
+}
+
 /// Who attends, and where the memory's state lives.
 pub(super) enum Attending<'a> {
     /// Whole sequences at once, nothing cached: training and plain logits.
     Whole(Whole<'a>),
     /// A chunk of one sequence's prompt.
-    Prefill { cache: &'a mut SequenceCache, chunk: Chunk },
+    Prefill { cache: &'a mut SequenceCache, chunk: Chunk, wanted: Wanted },
     /// One token of every sequence.
     Decode { batch: &'a mut DecodeBatch },
 }
@@ -42,6 +50,14 @@ impl Attending<'_> {
             Self::Whole(whole) => whole.dims,
             Self::Prefill { .. } => ScanDims { batch: 1, tokens: rows },
             Self::Decode { .. } => ScanDims { batch: rows, tokens: 1 },
+        }
+    }
+
+    /// First of `rows` rows that a block goes on with after attention.
+    fn rows_kept(&self, rows: usize) -> usize {
+        match self {
+            Self::Prefill { wanted: Wanted::LastRow, .. } => rows - 1,
+            _ => 0,
         }
     }
 
@@ -139,13 +155,17 @@ impl Decoder {
         let projection_input = if pre { norm(x, indices.attention_norm)? } else { x.clone() };
         let projected = self.project(indices, &projection_input)?;
         let heads = self.attend(layer, &projected, positions, attending)?;
+        let (x, projected) = match attending.rows_kept(x.rows()) {
+            0 => (x.clone(), projected),
+            first => (x.slice(first, x.rows())?, projected.slice(first, x.rows())?),
+        };
         let gated = if self.config.output_gate {
             let gate = projected.cols(indices.columns.output_gate, self.config.q_width());
             sigmoid_gate(&heads.attended.output, gate)?
         } else {
             heads.attended.output.clone()
         };
-        let (middle, attention_out) = self.output(indices, x, &gated, pre)?;
+        let (middle, attention_out) = self.output(indices, &x, &gated, pre)?;
 
         let ffn_input = if pre { norm(&middle, indices.ffn_norm)? } else { middle.clone() };
         let up = self.ffn_up(indices, &ffn_input)?;
@@ -162,7 +182,7 @@ impl Decoder {
         };
         if let Some(slot) = save {
             *slot = Some(Saved {
-                x: x.clone(),
+                x,
                 projection_input,
                 projected,
                 normed_keys: heads.normed_keys,
@@ -246,8 +266,12 @@ impl Decoder {
                     Some(documents) => attention_documents(&q, &k, &v, dims, documents)?,
                 }
             }
-            Attending::Prefill { cache, chunk } => {
-                without_lse(cache.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, *chunk)?)?
+            Attending::Prefill { cache, chunk, wanted } => {
+                let qkv = Qkv { q: &q, k: &k, v: &v };
+                without_lse(match wanted {
+                    Wanted::All => cache.prefill_layer(layer, qkv, *chunk)?,
+                    Wanted::LastRow => cache.prefill_layer_last_row(layer, qkv, *chunk)?,
+                })?
             }
             Attending::Decode { batch } => {
                 without_lse(batch.decode_layer(layer, Qkv { q: &q, k: &k, v: &v })?)?

@@ -10,7 +10,7 @@ use wane_kernels::ops::rms_norm::rms_norm;
 use wane_kernels::{DType, PagePool, Tensor};
 
 use super::Decoder;
-use super::block::Attending;
+use super::block::{Attending, Wanted};
 use crate::{Error, Result};
 
 /// Rows of one prefill chunk if nothing else is asked for: large enough for the products to be
@@ -55,7 +55,7 @@ impl Decoder {
     /// An empty prompt, a token outside the vocabulary, more tokens than the context.
     pub fn prefill(&self, cache: &mut SequenceCache, ids: &[u32], chunk: usize) -> Result<Tensor> {
         let mut last = None;
-        self.prefill_chunks(cache, ids, chunk, &mut |hidden| {
+        self.prefill_chunks(cache, ids, chunk, Wanted::LastRow, &mut |hidden| {
             last = Some(hidden.slice(hidden.rows() - 1, hidden.rows())?);
             Ok(())
         })?;
@@ -69,7 +69,7 @@ impl Decoder {
     /// As [`Self::prefill`].
     pub fn prefill_logits(&self, cache: &mut SequenceCache, ids: &[u32], chunk: usize) -> Result<Vec<f32>> {
         let mut all = Vec::with_capacity(ids.len() * self.config.vocab_size);
-        self.prefill_chunks(cache, ids, chunk, &mut |hidden| {
+        self.prefill_chunks(cache, ids, chunk, Wanted::All, &mut |hidden| {
             for start in (0..hidden.rows()).step_by(LOGIT_ROWS) {
                 let rows = hidden.slice(start, (start + LOGIT_ROWS).min(hidden.rows()))?;
                 all.extend(self.head_logits(&rows)?.to_f32_vec()?);
@@ -79,12 +79,13 @@ impl Decoder {
         Ok(all)
     }
 
-    // Calls back with the hidden states of every chunk (before the last norm).
+    // Calls back with the wanted hidden states of every chunk (before the last norm).
     fn prefill_chunks(
         &self,
         cache: &mut SequenceCache,
         ids: &[u32],
         chunk: usize,
+        wanted: Wanted,
         on_chunk: &mut dyn FnMut(Tensor) -> Result<()>,
     ) -> Result<()> {
         if ids.is_empty() {
@@ -94,23 +95,26 @@ impl Decoder {
         let chunks = ids.len().div_ceil(chunk.max(1));
         for (number, ids) in ids.chunks(chunk.max(1)).enumerate() {
             let place = if number + 1 == chunks { Chunk::Last } else { Chunk::More };
-            on_chunk(self.prefill_chunk(cache, ids, place)?)?;
+            on_chunk(self.on_worker(|| self.chunk_hidden_states(cache, ids, place, wanted))?)?;
         }
         Ok(())
     }
 
-    fn prefill_chunk(&self, cache: &mut SequenceCache, ids: &[u32], chunk: Chunk) -> Result<Tensor> {
-        self.on_worker(|| self.chunk_hidden_states(cache, ids, chunk))
-    }
-
-    fn chunk_hidden_states(&self, cache: &mut SequenceCache, ids: &[u32], chunk: Chunk) -> Result<Tensor> {
+    fn chunk_hidden_states(
+        &self,
+        cache: &mut SequenceCache,
+        ids: &[u32],
+        chunk: Chunk,
+        wanted: Wanted,
+    ) -> Result<Tensor> {
         let start = cache.position();
         let positions: Vec<i32> = (start..start + ids.len()).map(|p| p as i32).collect();
         let positions = Tensor::from_i32(&positions, &[ids.len()], &self.device)?;
         let ids_tensor = self.ids_tensor(ids)?;
         let mut x = embedding::embedding(&ids_tensor, self.weight(self.embedding), self.activation_dtype())?;
         for layer in 0..self.layers.len() {
-            let mut attending = Attending::Prefill { cache, chunk };
+            let wanted = if layer + 1 == self.layers.len() { wanted } else { Wanted::All };
+            let mut attending = Attending::Prefill { cache, chunk, wanted };
             x = self.block_forward(layer, &x, &positions, &mut attending, None)?;
         }
         Ok(x)

@@ -24,7 +24,8 @@ pub struct GuardTable {
     pub non_finite: OnTrouble,
     /// With `skip`: the run still ends after so many bad steps without a good one.
     pub max_skipped: u64,
-    /// A loss above this multiple of the recent median is a spike; 0 switches the check off.
+    /// A loss (of text or of answers) above this multiple of the recent median, and half a nat above it, is a spike;
+    /// 0 switches the check off.
     pub spike_factor: f64,
     /// `warn` or `stop`. Spikes are seen at log steps, after the update.
     pub spike: OnTrouble,

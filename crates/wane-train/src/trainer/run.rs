@@ -120,7 +120,7 @@ impl Trainer {
         clock.norms.extend(stepped.norms);
         let norm = self.read_norms(clock)?;
         let loss = sums.weighted();
-        let warning = self.guard.loss(self.step, loss)?;
+        let warning = self.guard.losses(self.step, &sums)?;
         self.warn(warning);
 
         let seconds = clock.last.elapsed().as_secs_f64().max(1e-9);

@@ -20,7 +20,8 @@ use crate::commands::shared::parse_plan;
   wane bench prefill --method snapkv:budget=1/8
   wane bench prefill --model SmolLM2-135M-Instruct.Q4_1.gguf
 
-The floor counts the products and dense causal attention; MoBA's prefill computes less and has none.")]
+The floor counts the products and dense causal attention, of the last layer keys and values alone, at the rate
+of the vector units; products on a matrix unit (AMX) may take less. MoBA's prefill computes less and has none.")]
 pub(crate) struct Args {
     /// Tokens of the prompt
     #[arg(long, default_value_t = 4096, value_name = "N")]
@@ -99,7 +100,11 @@ impl Prompt<'_> {
         }
         let config = self.decoder.config();
         let [blocks, head] = product_flops(config);
-        Some(Floor::Flops(blocks * self.tokens as f64 + head + attention_flops(config, self.tokens)))
+        let (tokens, layers) = (self.tokens as f64, config.num_hidden_layers as f64);
+        // The last layer's outputs are asked for at the last position only.
+        let whole = (blocks * tokens + attention_flops(config, self.tokens)) * (layers - 1.0) / layers;
+        let keys_and_values = 4.0 * (config.kv_width() * config.hidden_size) as f64 * tokens;
+        Some(Floor::Flops(whole + keys_and_values + head))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::report::OrReason;
 use crate::report::chart::{Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, series_key};
-use crate::report::method::{WIDE_POOLING, budget_name};
+use crate::report::method::{Method, WIDE_POOLING, budget_name};
 use crate::report::pairing::Look;
 use crate::report::study::{Accuracy, Row, Study};
 use crate::table::short;
@@ -164,7 +164,9 @@ fn panel(
 
 fn small_title(family: &str, title: &str) -> String {
     if title == "mean of tasks" {
-        let short = family.replace(":block=", " ").replace(":kernel=", " ").replace(",pool=", " ");
+        // What differs from the defaults is in the family's own figure.
+        let wide = Method::parse(family).group() == WIDE_POOLING;
+        let short = if wide { "snapkv, wide".to_owned() } else { family.replace(":block=", " ") };
         format!("{short}, mean")
     } else {
         short(title).to_owned()

@@ -6,6 +6,8 @@ use crate::{Cols, ColsMut, DType, Device, Result, Tensor, Weight};
 
 use super::few_rows::{FEW_ROWS, few_rows};
 use super::panel::for_panels;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::split;
 use super::tall;
 
 pub(super) fn linear_into(
@@ -46,14 +48,22 @@ pub(crate) fn product(x: Rows<'_>, weight: &Weight, out: &mut RowsMut<'_>, into:
         few_rows(x, weight, out.columns(0, weight.rows()), into);
         return Ok(());
     }
-    for_panels(weight, |first, panel, rows| {
-        let out = out.columns(first, rows);
-        if tall::applies(Isa::current(), x.rows, rows) {
-            tall::product(x, panel, out, into);
-        } else {
-            matmul(out, x.into(), Matrix::new(panel, rows, weight.columns()).t(), into);
-        }
-    })
+    for_panels(weight, |first, panel, rows| many_rows(x, panel, out.columns(first, rows), into))
+}
+
+/// [`product`] with f32 weights, by the fastest way that there is.
+fn many_rows(x: Rows<'_>, weights: &[f32], out: RowsMut<'_>, into: Into) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if split::applies(x.rows) {
+        split::product(x, weights, out, into);
+        return;
+    }
+    if tall::applies(Isa::current(), x.rows, out.width) {
+        tall::product(x, weights, out, into);
+    } else {
+        let weights = Matrix::new(weights, out.width, x.width).t();
+        matmul(out, x.into(), weights, into);
+    }
 }
 
 pub(super) fn backward_input(dy: Cols<'_>, weight: &Weight) -> Result<Tensor> {

@@ -42,6 +42,11 @@ fn dense<T: Element>(isa: Isa, x: Rows<'_>, w: &[T], weight: &Weight, out: RowsM
 fn quantized(isa: Isa, x: Rows<'_>, matrix: &QuantMatrix, weight: &Weight, out: RowsMut<'_>, into: Into) {
     let x = QuantRows::new(matrix.kind, x);
     for_weight_rows(weight, out, into, |first, rows, sums| {
+        if x.rows() == 1 {
+            let w = matrix.rows_from(first, rows);
+            x.dot_rows(isa, w, w.len() / rows, sums);
+            return;
+        }
         for (i, sums) in sums.chunks_exact_mut(x.rows()).take(rows).enumerate() {
             x.dot(isa, matrix.row(first + i), sums);
         }

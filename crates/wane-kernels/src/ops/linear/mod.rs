@@ -12,6 +12,8 @@ mod quant_dot;
 mod quant_dot_avx512;
 #[cfg(test)]
 mod reference;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod split;
 mod tall;
 #[cfg(test)]
 mod tests;

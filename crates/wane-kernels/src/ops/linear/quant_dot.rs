@@ -90,6 +90,23 @@ impl QuantRows {
         }
     }
 
+    /// `sums[j] = w_j . x_0` for consecutive weight rows of `bytes` each: to the same bits as [`Self::dot`].
+    pub(super) fn dot_rows(&self, isa: Isa, w: &[u8], bytes: usize, sums: &mut [f32]) {
+        let x = self.row(0);
+        for (w, sums) in w.chunks(4 * bytes).zip(sums.chunks_mut(4)) {
+            #[cfg(target_arch = "x86_64")]
+            if let (Isa::Avx512, Ok(sums)) = (isa, <&mut [f32; 4]>::try_from(&mut *sums)) {
+                let rows = std::array::from_fn(|j| &w[j * bytes..][..bytes]);
+                // SAFETY: `Isa::Avx512` says that the processor has these instructions.
+                *sums = unsafe { super::quant_dot_avx512::dot_four(self.kind, rows, x) };
+                continue;
+            }
+            for (w, sum) in w.chunks_exact(bytes).zip(sums) {
+                self.dot(isa, w, std::slice::from_mut(sum));
+            }
+        }
+    }
+
     /// `N` rows from `first` on. Returns `N`.
     fn part<const N: usize>(&self, isa: Isa, w: &[u8], first: usize, sums: &mut [f32]) -> usize {
         let x: [QuantRow<'_>; N] = std::array::from_fn(|i| self.row(first + i));

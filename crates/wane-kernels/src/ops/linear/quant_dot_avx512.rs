@@ -8,9 +8,11 @@ use std::arch::x86_64::*;
 use super::quant_dot::QuantRow;
 use crate::QuantKind;
 use crate::cpu::quant::q4_k_scale;
+use crate::ops::attention::cpu::lanes::x86::sum_four;
 
 /// One weight row against `N` rows of activations.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn dot<const N: usize>(kind: QuantKind, w: &[u8], x: [QuantRow<'_>; N]) -> [f32; N] {
     match kind {
         QuantKind::Q8_0 => dot_pairs::<34, 2, 32, N>(w, x),
@@ -22,9 +24,66 @@ pub(super) fn dot<const N: usize>(kind: QuantKind, w: &[u8], x: [QuantRow<'_>; N
     }
 }
 
+/// Four weight rows against one row of activations, each to the same bits as by [`dot`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn dot_four(kind: QuantKind, w: [&[u8]; 4], x: QuantRow<'_>) -> [f32; 4] {
+    match kind {
+        QuantKind::Q8_0 => four_pairs::<34, 2, 32>(w, x),
+        QuantKind::Q4_0 => four_pairs::<18, 2, 16>(w, x),
+        QuantKind::Q4_1 => four_pairs::<20, 4, 16>(w, x),
+        QuantKind::Q4K => w.map(|w| dot_q4_k(w, x)),
+        QuantKind::Q6K => w.map(|w| dot_q6_k(w, x)),
+    }
+}
+
+/// As [`dot_pairs`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn four_pairs<const BYTES: usize, const HEADER: usize, const QUANTS: usize>(
+    w: [&[u8]; 4],
+    x: QuantRow<'_>,
+) -> [f32; 4] {
+    let mut totals = [_mm512_setzero_ps(); 4];
+    let mut minima = [_mm_setzero_ps(); 4];
+    let blocks = w.map(|w| w.as_chunks::<BYTES>().0);
+    let count = blocks[0].len();
+    for i in 0..count / 2 {
+        for j in 0..4 {
+            let pair = blocks[j][2 * i..].first_chunk::<2>().expect("rows of the same length");
+            add_pair::<BYTES, HEADER, QUANTS, 1>(
+                pair,
+                [x],
+                i,
+                std::array::from_mut(&mut totals[j]),
+                std::array::from_mut(&mut minima[j]),
+            );
+        }
+    }
+    if count % 2 == 1 {
+        for j in 0..4 {
+            add_pair::<BYTES, HEADER, QUANTS, 1>(
+                &[blocks[j][count - 1], [0; BYTES]],
+                [x],
+                count / 2,
+                std::array::from_mut(&mut totals[j]),
+                std::array::from_mut(&mut minima[j]),
+            );
+        }
+    }
+    // Lanes 1 and 3 of the minima.
+    let ab = _mm_shuffle_ps::<0b11_01_11_01>(minima[0], minima[1]);
+    let cd = _mm_shuffle_ps::<0b11_01_11_01>(minima[2], minima[3]);
+    let (first, second) = (_mm_shuffle_ps::<0b10_00_10_00>(ab, cd), _mm_shuffle_ps::<0b11_01_11_01>(ab, cd));
+    let mut sums = [0.0; 4];
+    let all = _mm_add_ps(_mm_add_ps(sum_four(totals), first), second);
+    // SAFETY: four elements.
+    unsafe { _mm_storeu_ps(sums.as_mut_ptr(), all) };
+    sums
+}
+
 /// Blocks of 32 weights in pairs: `BYTES` each, of which `HEADER` are the scale (and minimum) and
 /// `QUANTS` the weights, bytes or half bytes.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn dot_pairs<const BYTES: usize, const HEADER: usize, const QUANTS: usize, const N: usize>(
     w: &[u8],
     x: [QuantRow<'_>; N],
@@ -47,7 +106,8 @@ fn dot_pairs<const BYTES: usize, const HEADER: usize, const QUANTS: usize, const
     })
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn add_pair<const BYTES: usize, const HEADER: usize, const QUANTS: usize, const N: usize>(
     pair: &[[u8; BYTES]; 2],
     x: [QuantRow<'_>; N],
@@ -77,9 +137,14 @@ fn add_pair<const BYTES: usize, const HEADER: usize, const QUANTS: usize, const 
         // Half bytes come as (first halves of both blocks, second halves of both).
         let quants =
             if QUANTS == 32 { quants } else { _mm512_shuffle_i64x2::<0b11_01_10_00>(quants, quants) };
-        let offsets = &x.offsets[2 * index..][..2];
-        let offsets = _mm512_castsi128_si512(_mm_set_epi32(0, 0, offsets[1], offsets[0]));
-        let start = _mm512_maskz_expand_epi32(first_lanes, offsets);
+        // Weights with a minimum are stored without an offset.
+        let start = if HEADER == 4 {
+            _mm512_setzero_si512()
+        } else {
+            let offsets = &x.offsets[2 * index..][..2];
+            let offsets = _mm512_castsi128_si512(_mm_set_epi32(0, 0, offsets[1], offsets[0]));
+            _mm512_maskz_expand_epi32(first_lanes, offsets)
+        };
         let sums = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weights, quants));
         let [[d0, s0], [d1, s1]] = [x.scales[2 * index], x.scales[2 * index + 1]];
         let steps = _mm_mul_ps(headers, _mm_setr_ps(d0, s0, d1, s1));
@@ -96,7 +161,8 @@ fn header<const HEADER: usize>(block: &[u8]) -> i32 {
     if HEADER == 2 { scale } else { scale | i32::from(u16::from_le_bytes([block[2], block[3]])) << 16 }
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn dot_q4_k(w: &[u8], x: QuantRow<'_>) -> f32 {
     let (mut total, mut minima) = (_mm256_setzero_ps(), 0.0);
     let (w, q, sums) = (w.as_chunks::<144>().0, x.quants.as_chunks::<256>().0, x.sums.as_chunks::<16>().0);
@@ -123,7 +189,8 @@ fn dot_q4_k(w: &[u8], x: QuantRow<'_>) -> f32 {
     sum_lanes(total) - minima
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn dot_q6_k(w: &[u8], x: QuantRow<'_>) -> f32 {
     let mut total = _mm256_setzero_ps();
     let (w, q, sums) = (w.as_chunks::<210>().0, x.quants.as_chunks::<256>().0, x.sums.as_chunks::<16>().0);

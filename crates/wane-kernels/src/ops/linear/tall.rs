@@ -6,7 +6,7 @@
 //! rows. Every result is summed in the same order whatever the tasks are, so results depend neither on the
 //! number of threads nor on the other rows.
 //!
-//! Other instruction sets, widths that are not whole vectors and products with few rows go through the
+//! On processors with a matrix unit `split` takes these products. Other instruction sets, widths that are not whole vectors and products with few rows go through the
 //! `gemm` crate.
 
 use rayon::prelude::*;

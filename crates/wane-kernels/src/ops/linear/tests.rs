@@ -272,3 +272,36 @@ fn a_row_decodes_to_the_same_bits_alone_and_in_a_batch() {
         assert_eq!(alone, together[i * 200..][..200], "row {i}");
     }
 }
+
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn every_way_of_multiplying_many_rows_matches_the_definition() {
+    use crate::cpu::matmul::Into;
+    use crate::cpu::{Rows, RowsMut, amx};
+
+    for s in [
+        Sizes { n: 64, m: 32, k: 32 },
+        Sizes { n: 65, m: 80, k: 259 },
+        Sizes { n: 131, m: 112, k: 64 },
+        Sizes { n: 200, m: 1040, k: 31 },
+    ] {
+        let (x, x64) = noise_pair(&[s.n, s.k], 1, &Device::Cpu);
+        let (w, w64) = noise_pair(&[s.m, s.k], 2, &Device::Cpu);
+        let y = reference::linear(&x64, &w64, None, s);
+        for (into, from) in [(Into::Replace, f32::NAN), (Into::Add, 1.0)] {
+            let want: Vec<f64> = y.iter().map(|y| if into == Into::Add { y + 1.0 } else { *y }).collect();
+            let run = |what: &str, product: fn(Rows<'_>, &[f32], RowsMut<'_>, Into)| {
+                let mut out = Tensor::from_f32(&vec![from; s.n * s.m], &[s.n, s.m], &Device::Cpu).unwrap();
+                let rows = RowsMut::contiguous(out.f32s_mut(), s.m);
+                product(Rows::new("test", &x).unwrap(), w.f32s(), rows, into);
+                assert_tensor_close(&format!("{what} {s:?} {into:?}"), &out, &want, 2e-6);
+            };
+            if amx::available() {
+                run("split", split::product);
+            }
+            if tall::applies(Isa::current(), s.n, s.m) {
+                run("tall", tall::product);
+            }
+        }
+    }
+}

@@ -86,6 +86,12 @@ pub(crate) trait Lanes: Copy {
     /// `2^x` for `x <= 127`, relative error 2e-7; 0 below -126.
     unsafe fn exp2(x: Self::V) -> Self::V;
     unsafe fn sum(v: Self::V) -> f32;
+    /// [`Self::sum`] of four vectors, to the same bits.
+    #[inline(always)]
+    unsafe fn sum_four(v: [Self::V; 4]) -> [f32; 4] {
+        // SAFETY: passed on from the caller.
+        v.map(|v| unsafe { Self::sum(v) })
+    }
     unsafe fn largest(v: Self::V) -> f32;
     /// Lanes `from..to` of `v`, `other` elsewhere (`from` and `to` may lie outside `0..16`).
     unsafe fn keep(v: Self::V, from: isize, to: isize, other: f32) -> Self::V;
@@ -329,7 +335,7 @@ impl Lanes for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(crate) mod x86;
 
 /// Runs `kernel` on `isa`.
 ///

@@ -198,16 +198,17 @@ impl<T: LoadLanes> ReadPart<'_, T> {
             let run = Run { keys, values, next, rows, head_dim: self.head_dim };
             let mut member = 0;
             while member < self.states.len() {
-                let many = if member + M <= self.states.len() { M } else { 1 };
+                let many = M.min(self.states.len() - member);
                 let queries = &self.queries[member * width..][..many * width];
                 let outputs = &mut self.outputs[member * width..][..many * width];
                 let states = &mut self.states[member..][..many];
                 // SAFETY: the run has `rows` keys and values of `head_dim` elements.
                 unsafe {
-                    if many == M {
-                        run.attend::<L, N, M>(queries, outputs, states);
-                    } else {
-                        run.attend::<L, N, 1>(queries, outputs, states);
+                    match many {
+                        4 => run.attend::<L, N, 4>(queries, outputs, states),
+                        3 => run.attend::<L, N, 3>(queries, outputs, states),
+                        2 => run.attend::<L, N, 2>(queries, outputs, states),
+                        _ => run.attend::<L, N, 1>(queries, outputs, states),
                     }
                 }
                 member += many;
@@ -275,15 +276,24 @@ impl<T: LoadLanes> Run<'_, T> {
                     q[m][c] = L::load(queries.as_ptr().add(m * width + c * LANES));
                 }
             }
-            for j in 0..self.rows {
-                self.prefetch::<L, N>(self.values.as_ptr().wrapping_add(j * self.head_dim));
-                let key = self.vectors::<L, N>(self.keys.as_ptr().add(j * self.head_dim));
-                for m in 0..M {
-                    let mut sum = L::mul(q[m][0], key[0]);
-                    for c in 1..N {
-                        sum = L::mul_add(q[m][c], key[c], sum);
+            for first in (0..self.rows).step_by(4) {
+                // Four keys at a time: their products are summed up together.
+                let mut sums = [[L::splat(0.0); 4]; M];
+                for j in 0..4.min(self.rows - first) {
+                    let at = (first + j) * self.head_dim;
+                    self.prefetch::<L, N>(self.values.as_ptr().wrapping_add(at));
+                    let key = self.vectors::<L, N>(self.keys.as_ptr().add(at));
+                    for m in 0..M {
+                        let mut sum = L::mul(q[m][0], key[0]);
+                        for c in 1..N {
+                            sum = L::mul_add(q[m][c], key[c], sum);
+                        }
+                        sums[m][j] = sum;
                     }
-                    scores[m][j] = L::sum(sum);
+                }
+                for m in 0..M {
+                    let many = 4.min(self.rows - first);
+                    scores[m][first..first + many].copy_from_slice(&L::sum_four(sums[m])[..many]);
                 }
             }
             for m in 0..M {

@@ -100,6 +100,15 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn sum_four(v: [__m512; 4]) -> [f32; 4] {
+        unsafe {
+            let mut sums = [0.0; 4];
+            _mm_storeu_ps(sums.as_mut_ptr(), sum_four(v));
+            sums
+        }
+    }
+
+    #[inline(always)]
     unsafe fn largest(v: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(v) }
     }
@@ -113,6 +122,20 @@ impl Lanes for Avx512 {
     unsafe fn product(product: &Product) {
         unsafe { avx512_product(product) }
     }
+}
+
+/// The sums of four vectors: halves, quarters and pairs are added as `_mm512_reduce_add_ps` does it, the last two
+/// steps for two and for four vectors at a time.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub(crate) fn sum_four(v: [__m512; 4]) -> __m128 {
+    let [a, b, c, d] = v.map(|v| {
+        let v = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+        _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v))
+    });
+    let ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+    let cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+    _mm_add_ps(_mm_shuffle_ps::<0b10_00_10_00>(ab, cd), _mm_shuffle_ps::<0b11_01_11_01>(ab, cd))
 }
 
 #[inline(always)]
