@@ -110,7 +110,7 @@ pub struct EvictStep<'a> {
     pub dims: AttentionDims,
     /// Number of the sequence, for random selectors.
     pub sequence: u32,
-    /// I32 [heads]: the prompt's length for each query head.
+    /// I32 \[heads]: the prompt's length for each query head.
     pub lens: &'a Tensor,
 }
 
