@@ -13,8 +13,8 @@
 #   COLLECT=                 folder that receives models, records (.xz) and curves, each below 16 MB
 #   TRAIN_ARGS= SFT_ARGS=    more arguments of `wane train`, e.g. "--steps 10" for a trial on a CPU
 #
-# Time on one H100 (2026-11-22: 2.25M tokens/s dense, 1.69M with second passes): 500 s a model, 10 s of fine-tuning,
-# 160 s for both evaluations; so LIMIT=560 three times in a row on one GPU, twice on two.
+# Time on one H100 (2026-11-26): attention 420 s, memory 490 s, fine-tuning 3 s each, at 2.4M and 2.0M tokens/s; the evaluation
+# was left out (SAMPLES=0) for runs/protocol.sh. So LIMIT=580 twice in a row on one GPU, once on two.
 set -eu
 cd "$(dirname "$0")/.."
 seed=${SEED:-1}

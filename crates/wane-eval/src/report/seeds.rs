@@ -77,13 +77,16 @@ pub(super) fn sheets(study: &Study, number: usize) -> Vec<Sheet> {
 fn statements(study: &Study, family: &Seeds, [number, place_of]: [usize; 2]) -> Sheet {
     let [first, second] = &family.models;
     let statement = |scope: super::statements::Scope| {
-        let verdict = Verdict::of(scope.arms.iter().flat_map(|arm| gains(study, family, *arm)))?;
+        // A setting that one seed lacks says nothing about every seed.
+        let complete = |arm: &&usize| gains(study, family, **arm).len() == family.pairs.len();
+        let arms: Vec<usize> = scope.arms.iter().filter(complete).copied().collect();
+        let verdict = Verdict::of(arms.iter().flat_map(|arm| gains(study, family, *arm)))?;
         let say = |arm: &usize| {
             let spread = gain(study, family, *arm).ok()?;
             let [mean, least, most] = [spread.mean, spread.least, spread.most].map(|v| signed(100.0 * v));
             Some(format!("{mean} ({least} to {most}){}", place(study, *arm)))
         };
-        let evidence: Vec<String> = scope.arms.iter().filter_map(say).collect();
+        let evidence: Vec<String> = arms.iter().filter_map(say).collect();
         Some(Statement {
             claim: format!("{}, {second} gains over {first} with every training seed", scope.words),
             verdict,
@@ -93,7 +96,7 @@ fn statements(study: &Study, family: &Seeds, [number, place_of]: [usize; 2]) -> 
     };
     let all = scopes(study).into_iter().filter_map(statement).collect();
     let caption = format!(
-        "{}: mean of the seeds' gains in points, in brackets the least and the most. A statement holds if the interval of every seed at every setting lies above 0; otherwise the counts of seeds and settings are given",
+        "{}: mean of the seeds' gains in points, in brackets the least and the most. Of settings that every seed has. A statement holds if the interval of every seed at every setting lies above 0; otherwise the counts of seeds and settings are given",
         title(family)
     );
     of_statements(all, format!("statements-seeds-{number}-{place_of}"), caption)

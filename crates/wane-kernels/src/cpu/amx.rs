@@ -112,7 +112,14 @@ mod system {
         u64::from(high) << 32 | u64::from(low)
     }
 
+    /// Other systems are not asked: their calls have other numbers.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn ask() -> bool {
+        false
+    }
+
     /// Linux gives a process the tiles' 8 KiB of state when it asks for them.
+    #[cfg(target_os = "linux")]
     pub(super) fn ask() -> bool {
         const ARCH_PRCTL: i64 = 158;
         const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
