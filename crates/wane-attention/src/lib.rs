@@ -18,7 +18,7 @@ mod selector;
 mod testing;
 
 pub use batch::{DecodeBatch, StepBytes};
-pub use cache::{CacheConfig, Chunk, Qkv, SequenceCache};
+pub use cache::{CacheConfig, Chunk, Outputs, Qkv, SequenceCache};
 pub use error::{Error, Result};
 pub use grammar::{Plan, SparseFrom};
 pub use methods::{METHODS, MethodEntry};

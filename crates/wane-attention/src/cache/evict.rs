@@ -24,21 +24,26 @@ use crate::{Choice, Error, Observation, Phase, Result, Unit};
 #[derive(Debug)]
 struct Ending {
     layer: usize,
-    evict: Option<Arc<dyn EvictPhase>>,
-    // Row numbers that the rule leaves, out of those that the eviction leaves.
-    held: Option<Vec<usize>>,
+    stays: Stays,
     to: Vec<Lane>,
     // Rows of each lane of `to`.
     count: usize,
     // I32 [lanes]: `count` for each, and [query heads]: the prompt's length for each.
     counts: Part,
     lens: Part,
-    // Where no eviction selects: I32 [lanes, count].
-    indices: Option<Part>,
     from_table: Part,
     to_table: Part,
     // One lane per KV head.
     key_table: Part,
+}
+
+/// What says which rows stay.
+#[derive(Debug)]
+enum Stays {
+    /// The eviction chooses; of what it leaves, the rule leaves these row numbers.
+    Chosen(Arc<dyn EvictPhase>, Option<Vec<usize>>),
+    /// The rule alone: I32 [lanes, count].
+    ByRule(Part),
 }
 
 impl SequenceCache {
@@ -71,12 +76,13 @@ impl SequenceCache {
     fn plan_ending(&mut self, layer: usize, words: &mut Words) -> Result<Option<Ending>> {
         let config = self.config.clone();
         let len = self.layers[layer].seen;
-        let mut evict = self.phases.evict.clone();
+        let evict = self.phases.evict.clone();
         let per_query_head = evict.as_ref().is_some_and(|phase| phase.per_query_head(layer));
-        let keeps = evict.as_ref().and_then(|phase| phase.keeps(layer, len));
-        match keeps {
-            Some(_) => drop(self.window_queries(layer)?),
-            None => evict = None,
+        // The eviction that takes place, and how many rows it leaves.
+        let evict = evict.and_then(|phase| Some((phase.keeps(layer, len)?, phase)));
+        if evict.is_some() {
+            // Refused before anything changes if the queries are missing.
+            self.window_queries(layer)?;
         }
         let rule = self.ring(layer);
         let state = &mut self.layers[layer];
@@ -90,13 +96,18 @@ impl SequenceCache {
             state.lanes =
                 state.lanes.iter().flat_map(|lane| std::iter::repeat_n(lane.clone(), group)).collect();
         }
-        if keeps.is_none() && rule.is_none() {
-            return Ok(None);
-        }
         let lanes = state.lanes.len();
-        let kept = keeps.unwrap_or(len);
+        let kept = evict.as_ref().map_or(len, |(kept, _)| *kept);
         let held = rule.map(|rule| rule.held(kept));
         let count = held.as_ref().map_or(kept, Vec::len);
+        let stays = match (evict, held) {
+            (Some((_, phase)), held) => Stays::Chosen(phase, held),
+            (None, Some(held)) => {
+                let values = (0..lanes).flat_map(|_| held.iter().map(|&row| row as i32));
+                Stays::ByRule(words.push(&[lanes, count], values))
+            }
+            (None, None) => return Ok(None),
+        };
         let rows = Rows { len: count, ring: rule.map(|rule| Ring::new(rule, kept)) };
         let mut to = vec![Lane { pages: Vec::new(), rows }; lanes];
         for lane in &mut to {
@@ -104,21 +115,12 @@ impl SequenceCache {
         }
         let from_table = PageTable::part(&state.lanes, words);
         let key_table = if per_query_head { PageTable::part(&key_lanes, words) } else { from_table.clone() };
-        let indices = match (&held, keeps) {
-            (Some(held), None) => {
-                let values = (0..lanes).flat_map(|_| held.iter().map(|&row| row as i32));
-                Some(words.push(&[lanes, count], values))
-            }
-            _ => None,
-        };
         Ok(Some(Ending {
             layer,
-            evict,
-            held,
+            stays,
             count,
             counts: words.push_equal(count, lanes),
             lens: words.push_equal(len, config.heads),
-            indices,
             from_table,
             to_table: PageTable::part(&to, words),
             key_table,
@@ -133,20 +135,19 @@ impl SequenceCache {
         let prompt = self.layers[layer].prompt;
         let lens = uploaded.part(&ending.lens)?;
         let counts = uploaded.part(&ending.counts)?;
-        let selection = match (&ending.evict, &ending.indices) {
-            (Some(phase), _) => {
+        let selection = match &ending.stays {
+            Stays::Chosen(phase, held) => {
                 let k = match k {
                     Some(k) => k.clone(),
                     None => self.cached_keys(layer, uploaded.part(&ending.key_table)?, &lens)?,
                 };
                 let selected = self.select_kept(layer, &**phase, &k, &lens)?;
-                match &ending.held {
+                match held {
                     None => selected,
                     Some(held) => self.compose(layer, held)?,
                 }
             }
-            (None, Some(indices)) => Selection { indices: uploaded.part(indices)?, counts: counts.clone() },
-            (None, None) => return Err(Error::State(format!("layer {layer} drops nothing"))),
+            Stays::ByRule(indices) => Selection { indices: uploaded.part(indices)?, counts: counts.clone() },
         };
         let lens = lens.slice(0, lanes)?;
         let from = PageTable::at(uploaded.part(&ending.from_table)?, lanes, &pool);

@@ -60,6 +60,14 @@ impl PageTable {
         Self { table, kv_heads, pool: pool.clone() }
     }
 
+    /// Of the lanes of one sequence, and I32 [lanes] of equal counts, with one copy to the device.
+    pub(crate) fn with_counts(lanes: &[Lane], count: usize, pool: &Arc<PagePool>) -> Result<(Self, Tensor)> {
+        let mut words = Words::default();
+        let (table, counts) = (Self::part(lanes, &mut words), words.push_equal(count, lanes.len()));
+        let uploaded = words.upload(pool.device())?;
+        Ok((Self::at(uploaded.part(&table)?, lanes.len(), pool), uploaded.part(&counts)?))
+    }
+
     /// What operators take; `lens` I32 [lanes], none above `max_len`.
     pub(crate) fn view<'a>(&'a self, lens: &'a Tensor, max_len: usize) -> KvView<'a> {
         KvView {

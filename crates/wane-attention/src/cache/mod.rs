@@ -25,6 +25,8 @@ use crate::{Error, Plan, Result, SharedProbe};
 use lane::Lane;
 use retained::Retained;
 
+pub use prefill::Outputs;
+
 /// The shape of the model as the cache sees it.
 #[derive(Debug, Clone)]
 pub struct CacheConfig {

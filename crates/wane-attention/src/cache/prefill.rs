@@ -7,15 +7,16 @@ use wane_kernels::ops::paged_kv;
 use wane_kernels::{DType, Tensor};
 
 use super::lane::PageTable;
-use super::words::Words;
 use super::{Chunk, Qkv, SequenceCache};
 use crate::phases::PrefillStep;
 use crate::{Error, Result};
 
-/// Whose attention is returned.
+/// Which of a chunk's positions are of interest beyond their keys and values, which are always cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outputs {
+pub enum Outputs {
+    /// All of them.
     All,
+    /// The last one: of the last layer, when only the token that follows is asked for.
     LastRow,
 }
 
@@ -27,20 +28,21 @@ impl SequenceCache {
     /// # Errors
     /// Shapes that do not fit; a prompt that goes on after its last chunk under an evicting plan.
     pub fn prefill_layer(&mut self, layer: usize, qkv: Qkv<'_>, chunk: Chunk) -> Result<Tensor> {
-        self.prefill_rows(layer, qkv, chunk, Outputs::All)
+        self.prefill_outputs(layer, qkv, chunk, Outputs::All)
     }
 
-    /// Like [`Self::prefill_layer`], for the last layer of a prompt whose other positions nobody asks for:
-    /// the keys and values of the whole chunk are cached, but only the last row's attention is returned,
-    /// [1, heads * head_dim].
+    /// Like [`Self::prefill_layer`], but returns the attention of these positions only: with
+    /// [`Outputs::LastRow`] [1, heads * head_dim].
     ///
     /// # Errors
     /// As [`Self::prefill_layer`].
-    pub fn prefill_layer_last_row(&mut self, layer: usize, qkv: Qkv<'_>, chunk: Chunk) -> Result<Tensor> {
-        self.prefill_rows(layer, qkv, chunk, Outputs::LastRow)
-    }
-
-    fn prefill_rows(&mut self, layer: usize, qkv: Qkv<'_>, chunk: Chunk, outputs: Outputs) -> Result<Tensor> {
+    pub fn prefill_outputs(
+        &mut self,
+        layer: usize,
+        qkv: Qkv<'_>,
+        chunk: Chunk,
+        outputs: Outputs,
+    ) -> Result<Tensor> {
         self.check_chunk(layer, qkv)?;
         let queries = qkv.q.rows();
         let before = self.layers[layer].seen;
@@ -97,11 +99,7 @@ impl SequenceCache {
     /// The first `keys` rows of a layer, contiguous, in `dtype`.
     pub(super) fn gather(&self, layer: usize, keys: usize, dtype: DType) -> Result<(Tensor, Tensor)> {
         let (lanes, pool) = (&self.layers[layer].lanes, &self.config.pool);
-        let mut words = Words::default();
-        let (table, lens) = (PageTable::part(lanes, &mut words), words.push_equal(keys, lanes.len()));
-        let uploaded = words.upload(pool.device())?;
-        let table = PageTable::at(uploaded.part(&table)?, lanes.len(), pool);
-        let lens = uploaded.part(&lens)?;
+        let (table, lens) = PageTable::with_counts(lanes, keys, pool)?;
         let (k, v) = paged_kv::gather(table.view(&lens, keys), 0, keys)?;
         Ok((cast(&k, dtype)?, cast(&v, dtype)?))
     }
@@ -113,11 +111,7 @@ impl SequenceCache {
             lane.reserve(pool, before, keys)?;
             lane.rows.len = keys;
         }
-        let mut words = Words::default();
-        let (table, start) = (PageTable::part(&*lanes, &mut words), words.push_equal(before, lanes.len()));
-        let uploaded = words.upload(pool.device())?;
-        let table = PageTable::at(uploaded.part(&table)?, lanes.len(), pool);
-        let start = uploaded.part(&start)?;
+        let (table, start) = PageTable::with_counts(lanes, before, pool)?;
         Ok(paged_kv::append(table.view(&start, keys), qkv.k, qkv.v, &start)?)
     }
 

@@ -3,7 +3,7 @@
 //!
 //! n rows (batch * tokens), h query heads, g KV heads, d head_dim, w = g * d, f FFN width.
 
-use wane_attention::{Chunk, DecodeBatch, Qkv, SequenceCache};
+use wane_attention::{Chunk, DecodeBatch, Outputs, Qkv, SequenceCache};
 use wane_kernels::ops::activation::{add, gelu, sigmoid_gate, swiglu};
 use wane_kernels::ops::attention::{Attended, AttentionDims, Pattern, attention, attention_documents};
 use wane_kernels::ops::columns::contiguous;
@@ -26,20 +26,12 @@ pub(super) struct Whole<'a> {
     pub(super) isolation: &'a Isolation,
 }
 
-/// Which positions' results a block of a prompt computes, once its keys and values are cached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    All,
-    /// Of the last layer, when only the token that follows the chunk is of interest.
-    LastRow,
-}
-
 /// Who attends, and where the memory's state lives.
 pub(super) enum Attending<'a> {
     /// Whole sequences at once, nothing cached: training and plain logits.
     Whole(Whole<'a>),
     /// A chunk of one sequence's prompt.
-    Prefill { cache: &'a mut SequenceCache, chunk: Chunk, wanted: Wanted },
+    Prefill { cache: &'a mut SequenceCache, chunk: Chunk, outputs: Outputs },
     /// One token of every sequence.
     Decode { batch: &'a mut DecodeBatch },
 }
@@ -54,9 +46,9 @@ impl Attending<'_> {
     }
 
     /// First of `rows` rows that a block goes on with after attention.
-    fn rows_kept(&self, rows: usize) -> usize {
+    fn first_kept(&self, rows: usize) -> usize {
         match self {
-            Self::Prefill { wanted: Wanted::LastRow, .. } => rows - 1,
+            Self::Prefill { outputs: Outputs::LastRow, .. } => rows - 1,
             _ => 0,
         }
     }
@@ -155,7 +147,7 @@ impl Decoder {
         let projection_input = if pre { norm(x, indices.attention_norm)? } else { x.clone() };
         let projected = self.project(indices, &projection_input)?;
         let heads = self.attend(layer, &projected, positions, attending)?;
-        let (x, projected) = match attending.rows_kept(x.rows()) {
+        let (x, projected) = match attending.first_kept(x.rows()) {
             0 => (x.clone(), projected),
             first => (x.slice(first, x.rows())?, projected.slice(first, x.rows())?),
         };
@@ -266,12 +258,9 @@ impl Decoder {
                     Some(documents) => attention_documents(&q, &k, &v, dims, documents)?,
                 }
             }
-            Attending::Prefill { cache, chunk, wanted } => {
+            Attending::Prefill { cache, chunk, outputs } => {
                 let qkv = Qkv { q: &q, k: &k, v: &v };
-                without_lse(match wanted {
-                    Wanted::All => cache.prefill_layer(layer, qkv, *chunk)?,
-                    Wanted::LastRow => cache.prefill_layer_last_row(layer, qkv, *chunk)?,
-                })?
+                without_lse(cache.prefill_outputs(layer, qkv, *chunk, *outputs)?)?
             }
             Attending::Decode { batch } => {
                 without_lse(batch.decode_layer(layer, Qkv { q: &q, k: &k, v: &v })?)?

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wane_attention::{CacheConfig, Chunk, DecodeBatch, SequenceCache};
+use wane_attention::{CacheConfig, Chunk, DecodeBatch, Outputs, SequenceCache};
 use wane_kernels::ops::attention::Pattern;
 use wane_kernels::ops::embedding;
 use wane_kernels::ops::linear::linear;
@@ -10,7 +10,7 @@ use wane_kernels::ops::rms_norm::rms_norm;
 use wane_kernels::{DType, PagePool, Tensor};
 
 use super::Decoder;
-use super::block::{Attending, Wanted};
+use super::block::Attending;
 use crate::{Error, Result};
 
 /// Rows of one prefill chunk if nothing else is asked for: large enough for the products to be
@@ -55,7 +55,7 @@ impl Decoder {
     /// An empty prompt, a token outside the vocabulary, more tokens than the context.
     pub fn prefill(&self, cache: &mut SequenceCache, ids: &[u32], chunk: usize) -> Result<Tensor> {
         let mut last = None;
-        self.prefill_chunks(cache, ids, chunk, Wanted::LastRow, &mut |hidden| {
+        self.prefill_chunks(cache, ids, chunk, Outputs::LastRow, &mut |hidden| {
             last = Some(hidden.slice(hidden.rows() - 1, hidden.rows())?);
             Ok(())
         })?;
@@ -69,7 +69,7 @@ impl Decoder {
     /// As [`Self::prefill`].
     pub fn prefill_logits(&self, cache: &mut SequenceCache, ids: &[u32], chunk: usize) -> Result<Vec<f32>> {
         let mut all = Vec::with_capacity(ids.len() * self.config.vocab_size);
-        self.prefill_chunks(cache, ids, chunk, Wanted::All, &mut |hidden| {
+        self.prefill_chunks(cache, ids, chunk, Outputs::All, &mut |hidden| {
             for start in (0..hidden.rows()).step_by(LOGIT_ROWS) {
                 let rows = hidden.slice(start, (start + LOGIT_ROWS).min(hidden.rows()))?;
                 all.extend(self.head_logits(&rows)?.to_f32_vec()?);
@@ -85,7 +85,7 @@ impl Decoder {
         cache: &mut SequenceCache,
         ids: &[u32],
         chunk: usize,
-        wanted: Wanted,
+        outputs: Outputs,
         on_chunk: &mut dyn FnMut(Tensor) -> Result<()>,
     ) -> Result<()> {
         if ids.is_empty() {
@@ -95,7 +95,7 @@ impl Decoder {
         let chunks = ids.len().div_ceil(chunk.max(1));
         for (number, ids) in ids.chunks(chunk.max(1)).enumerate() {
             let place = if number + 1 == chunks { Chunk::Last } else { Chunk::More };
-            on_chunk(self.on_worker(|| self.chunk_hidden_states(cache, ids, place, wanted))?)?;
+            on_chunk(self.on_worker(|| self.chunk_hidden_states(cache, ids, place, outputs))?)?;
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Decoder {
         cache: &mut SequenceCache,
         ids: &[u32],
         chunk: Chunk,
-        wanted: Wanted,
+        outputs: Outputs,
     ) -> Result<Tensor> {
         let start = cache.position();
         let positions: Vec<i32> = (start..start + ids.len()).map(|p| p as i32).collect();
@@ -113,8 +113,8 @@ impl Decoder {
         let ids_tensor = self.ids_tensor(ids)?;
         let mut x = embedding::embedding(&ids_tensor, self.weight(self.embedding), self.activation_dtype())?;
         for layer in 0..self.layers.len() {
-            let wanted = if layer + 1 == self.layers.len() { wanted } else { Wanted::All };
-            let mut attending = Attending::Prefill { cache, chunk, wanted };
+            let outputs = if layer + 1 == self.layers.len() { outputs } else { Outputs::All };
+            let mut attending = Attending::Prefill { cache, chunk, outputs };
             x = self.block_forward(layer, &x, &positions, &mut attending, None)?;
         }
         Ok(x)

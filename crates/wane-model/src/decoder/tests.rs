@@ -254,7 +254,7 @@ fn packed_masked_and_reset_documents_are_separate_sequences() {
             let got = decoder.loss_and_gradients(&alone, &options(Keep::Everything), &mut apart).unwrap();
             for (a, b) in got.f32s().iter().zip(&losses[start..]) {
                 // Attention and memory are the same to the bit; products of few rows are summed in another order.
-                assert!((a - b).abs() < 1e-5, "{pattern:?}: {a} {b}");
+                assert!((a - b).abs() < 4e-6, "{pattern:?}: {a} {b}");
             }
             start += length;
         }

@@ -52,7 +52,13 @@ pub(crate) fn product(x: Rows<'_>, weight: &Weight, out: &mut RowsMut<'_>, into:
 }
 
 /// [`product`] with f32 weights, by the fastest way that there is.
-fn many_rows(x: Rows<'_>, weights: &[f32], out: RowsMut<'_>, into: Into) {
+fn many_rows(x: Rows<'_>, weights: &[f32], mut out: RowsMut<'_>, into: Into) {
+    if x.width == 0 {
+        if into == Into::Replace {
+            (0..out.rows).for_each(|i| out.row(i).fill(0.0));
+        }
+        return;
+    }
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if split::applies(x.rows) {
         split::product(x, weights, out, into);

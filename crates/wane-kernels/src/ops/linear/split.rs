@@ -43,16 +43,11 @@ impl Halves {
     }
 }
 
-/// `out (+)= x W^T` for the rows `weights` [out's width, x's width].
+/// `out (+)= x W^T` for the rows `weights` [out's width, x's width], of one term at least.
 pub(super) fn product(x: Rows<'_>, weights: &[f32], mut out: RowsMut<'_>, into: Into) {
     let (depth, width) = (x.width, out.width);
     assert_eq!((weights.len(), out.rows), (width * depth, x.rows), "sizes of a product");
-    if depth == 0 {
-        if into == Into::Replace {
-            (0..out.rows).for_each(|i| out.row(i).fill(0.0));
-        }
-        return;
-    }
+    assert!(depth > 0, "a sum without terms");
     let panel_len = depth.div_ceil(STEP) * STEP_LEN;
     let most = (PACKED / panel_len).max(1) * BLOCK;
     let mut packed = Halves::new(width.min(most).div_ceil(BLOCK) * panel_len);

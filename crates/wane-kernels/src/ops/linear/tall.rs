@@ -6,8 +6,8 @@
 //! rows. Every result is summed in the same order whatever the tasks are, so results depend neither on the
 //! number of threads nor on the other rows.
 //!
-//! On processors with a matrix unit `split` takes these products. Other instruction sets, widths that are not whole vectors and products with few rows go through the
-//! `gemm` crate.
+//! On processors with a matrix unit `split` takes these products. Other instruction sets, widths that are not
+//! whole vectors and products with few rows go through the `gemm` crate.
 
 use rayon::prelude::*;
 
@@ -40,16 +40,11 @@ pub(super) fn applies(isa: Isa, rows: usize, width: usize) -> bool {
     isa == Isa::Avx512 && rows >= MANY_ROWS && width.is_multiple_of(LANES)
 }
 
-/// `out (+)= x W^T` for the rows `weights` [out's width, x's width].
+/// `out (+)= x W^T` for the rows `weights` [out's width, x's width], of one term at least.
 pub(super) fn product(x: Rows<'_>, weights: &[f32], mut out: RowsMut<'_>, into: Into) {
     let (depth, width) = (x.width, out.width);
     assert_eq!((weights.len(), out.rows), (width * depth, x.rows), "sizes of a product");
-    if depth == 0 {
-        if into == Into::Replace {
-            (0..out.rows).for_each(|i| out.row(i).fill(0.0));
-        }
-        return;
-    }
+    assert!(depth > 0, "a sum without terms");
     let piece = (PACKED / depth).next_multiple_of(TILE).max(TILE);
     for first in (0..width).step_by(piece) {
         let many = piece.min(width - first);
