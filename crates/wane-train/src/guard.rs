@@ -95,7 +95,8 @@ impl Guard {
         let spikes: Vec<String> = judged
             .into_iter()
             .filter_map(|(kind, loss, recent)| {
-                let (loss, median) = (loss?, spike(recent, loss?, factor)?);
+                let loss = loss?;
+                let median = spike(recent, loss, factor)?;
                 Some(format!("loss spike: {kind} {loss:.4}, the recent median is {median:.4}"))
             })
             .collect();

@@ -11,7 +11,8 @@ use wane_model::checkpoint;
 
 use super::loaded::names;
 use super::measurement::{MeasureArgs, Measurement};
-use super::shared::{out, outln, parse_plan};
+use super::report::tell;
+use super::shared::{outln, parse_plan};
 
 /// The rows of the comparison: each method at a quarter, an eighth and a sixteenth of 4096 tokens.
 const METHODS: [&str; 10] = [
@@ -99,10 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
     let options = Options { metric: args.measure.scorer.clone() };
     let written = report::write(std::slice::from_ref(&args.out), &args.out, &options)?;
-    for note in &written.notes {
-        eprintln!("note: {note}");
-    }
-    out!("{}", written.summary);
+    tell(&written)?;
     if (2..100).contains(&args.samples) {
         outln!("Intervals are of the mean over tasks; single cells need --samples 500.");
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
-use wane_eval::report::{self, Options};
+use wane_eval::report::{self, Options, Written};
 
 use super::shared::{out, outln, scorer};
 
@@ -27,10 +27,7 @@ pub(crate) struct Args {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let written = report::write(&args.records, &args.out, &Options { metric: args.scorer.clone() })?;
-    for note in &written.notes {
-        eprintln!("note: {note}");
-    }
-    out!("{}", written.summary);
+    tell(&written)?;
     outln!("{} records, {} files", written.records, written.files.len());
     outln!("page: {}", written.page.display());
     Ok(())
@@ -39,4 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Like [`scorer`], and `protocol`.
 fn report_scorer(text: &str) -> std::result::Result<String, String> {
     if text == "protocol" { Ok(text.into()) } else { scorer(text) }
+}
+
+/// What a report says besides its page: notes, and the table for a terminal.
+pub(crate) fn tell(written: &Written) -> Result<()> {
+    for note in &written.notes {
+        eprintln!("note: {note}");
+    }
+    out!("{}", written.summary);
+    Ok(())
 }

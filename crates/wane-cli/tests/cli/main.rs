@@ -152,10 +152,16 @@ fn with_file_limit(blocks: usize, args: &[&str]) -> Output {
 
 /// What `wane` says when Ctrl-C comes after its third record.
 fn interrupted(args: &[&str], records: &Path) -> Output {
+    let lines = || std::fs::read(records).map_or(0, |text| text.iter().filter(|&&b| b == b'\n').count());
+    interrupted_when(args, Duration::from_secs(120), || lines() >= 3)
+}
+
+/// What `wane` says when Ctrl-C comes as soon as `begun`, which must be so within `limit`.
+fn interrupted_when(args: &[&str], limit: Duration, begun: impl Fn() -> bool) -> Output {
     let mut child = wane(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
-    while std::fs::read(records).map_or(0, |text| text.iter().filter(|&&byte| byte == b'\n').count()) < 3 {
-        assert!(started.elapsed() < Duration::from_secs(120), "no records");
+    while !begun() {
+        assert!(started.elapsed() < limit, "nothing is written");
         assert!(child.try_wait().unwrap().is_none(), "ended before it was stopped");
         std::thread::sleep(Duration::from_millis(1));
     }

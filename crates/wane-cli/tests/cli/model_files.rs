@@ -1,13 +1,12 @@
 //! Damaged, foreign and lying model files, through `wane logits` and `wane convert`.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{at, copy, model, refused, repository, wane};
+use super::{at, copy, interrupted_when, model, refused, repository};
 
 /// `wane logits` on a model that must be refused with a sentence that holds `words`.
 #[track_caller]
@@ -247,17 +246,8 @@ fn ctrl_c_leaves_nothing_of_a_conversion() {
     let (source, folder) = (large(), tempfile::tempdir().unwrap());
     let out = at(folder.path(), "out");
     let command = ["convert", source.path().to_str().unwrap(), "--out", &out];
-    let mut child = wane(&command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let started = Instant::now();
     let begun = || std::fs::read_dir(&out).is_ok_and(|mut entries| entries.next().is_some());
-    while !begun() {
-        assert!(started.elapsed() < Duration::from_secs(60), "nothing is written");
-        assert!(child.try_wait().unwrap().is_none(), "ended before it was stopped");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let output = child.wait_with_output().unwrap();
+    let output = interrupted_when(&command, Duration::from_secs(60), begun);
     assert_eq!(output.status.code(), Some(130), "{}", super::text(&output.stderr));
     assert!(super::text(&output.stderr).contains("stopped by Ctrl-C: "), "{}", super::text(&output.stderr));
     assert!(!Path::new(&out).exists(), "something is left");

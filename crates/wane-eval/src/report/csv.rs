@@ -16,12 +16,13 @@ pub(super) fn line(text: &mut String, fields: &[String]) {
     let _ = writeln!(text, "{}", fields.iter().map(quote).collect::<Vec<_>>().join(","));
 }
 
-fn head(names: &[&str]) -> String {
+/// The first line.
+pub(super) fn head(names: &[&str]) -> String {
     names.join(",") + "\n"
 }
 
 /// A share with six digits.
-fn share(value: f64) -> String {
+pub(super) fn share(value: f64) -> String {
     format!("{value:.6}")
 }
 

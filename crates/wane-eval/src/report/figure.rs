@@ -46,6 +46,11 @@ pub(super) fn series_key(look: Look) -> Sample {
     Sample::Line(Pen::Data, Ink::Series(look.colour), Some(Marker::Filled(look.marker)))
 }
 
+/// The key of a measured model in a figure of marks.
+pub(super) fn mark_key(look: Look) -> Sample {
+    Sample::Mark(Ink::Series(look.colour), Marker::Filled(look.marker))
+}
+
 impl Figure {
     /// As an element of the page.
     pub(super) fn html(&self) -> String {

@@ -33,16 +33,11 @@ impl Caution {
 /// The caution of a study; none without SnapKV's default rows, and none where answers are shorter than the
 /// kernel and no row has a wider one.
 pub(super) fn caution(study: &Study, number: usize) -> Option<Caution> {
-    let arms_of = |name: &str| {
-        let group = study.groups().into_iter().find(|(group, _)| group == name);
-        group.map_or_else(Vec::new, |(_, arms)| arms)
-    };
-    let default = arms_of("SnapKV");
-    let first = &study.arms[*default.first()?].method;
-    let kernel: f64 = first.setting("kernel")?.parse().ok()?;
-    let pool = first.setting("pool")?;
+    let (default, kernel) = default_rows(study)?;
+    let pool = study.arms[default[0]].method.setting("pool")?;
     // The same number of kept positions under both.
-    let couples: Vec<[usize; 2]> = arms_of(WIDE_POOLING)
+    let couples: Vec<[usize; 2]> = study
+        .arms_of(WIDE_POOLING)
         .into_iter()
         .filter_map(|wide| {
             let k = |arm: usize| study.arms[arm].method.setting("k");
@@ -70,10 +65,14 @@ pub(super) fn caution(study: &Study, number: usize) -> Option<Caution> {
 
 /// Whether answers have more tokens than SnapKV's default rows pool.
 pub(super) fn is_narrow(study: &Study) -> bool {
-    let group = study.groups().into_iter().find(|(group, _)| group == "SnapKV");
-    let kernel =
-        group.and_then(|(_, arms)| study.arms[*arms.first()?].method.setting("kernel")?.parse().ok());
-    kernel.is_some_and(|kernel| longer(study, kernel).is_some())
+    default_rows(study).is_some_and(|(_, kernel)| longer(study, kernel).is_some())
+}
+
+/// The arms of SnapKV with its default pooling, one at least, and the kernel.
+fn default_rows(study: &Study) -> Option<(Vec<usize>, f64)> {
+    let arms = study.arms_of("SnapKV");
+    let kernel = study.arms[*arms.first()?].method.setting("kernel")?.parse().ok()?;
+    Some((arms, kernel))
 }
 
 /// The tokens of an answer, if they are more than the kernel.
@@ -86,10 +85,7 @@ fn said(study: &Study, pair: usize, couples: &[[usize; 2]]) -> String {
     let [first, second] = study.names(pair);
     let models = [study.pairs[pair].first, study.pairs[pair].second];
     let of = |[default, wide]: &[usize; 2]| {
-        let accuracy = |arm: usize, model: usize| {
-            let row = study.rows[arm][model].as_ref().ok()?;
-            Some(100.0 * row.mean.as_ref().ok()?.interval.value)
-        };
+        let accuracy = |arm, model| Some(100.0 * study.mean(arm, model).ok()?.interval.value);
         let change = |model| {
             Some(format!("{:.1} \u{2192} {:.1}", accuracy(*default, model)?, accuracy(*wide, model)?))
         };
@@ -112,12 +108,8 @@ fn said(study: &Study, pair: usize, couples: &[[usize; 2]]) -> String {
 
 fn table(study: &Study, couples: &[[usize; 2]], number: usize) -> Sheet {
     let group = |[default, wide]: &[usize; 2]| {
-        let accuracy = |arm: usize, model: usize| {
-            let mean = study.rows[arm][model]
-                .as_ref()
-                .map_err(Clone::clone)
-                .and_then(|r| r.mean.as_ref().map_err(Clone::clone));
-            Cell::of(&mean, |a| Cell::text(format!("{:.1}", 100.0 * a.interval.value)))
+        let accuracy = |arm, model| {
+            Cell::of(&study.mean(arm, model), |a| Cell::text(format!("{:.1}", 100.0 * a.interval.value)))
         };
         let row = |pair: usize| {
             let p = study.pairs[pair];
@@ -133,7 +125,7 @@ fn table(study: &Study, couples: &[[usize; 2]], number: usize) -> Sheet {
             ];
             Row { label: study.gain_name(pair), kind: Kind::Measured, cells, id: None, source: None }
         };
-        let budget = study.arms[*wide].budget.map_or_else(|| "unknown".into(), budget_name);
+        let budget = study.arms[*wide].budget_name();
         Group {
             title: format!("{}, budget {budget}", study.arms[*wide].label),
             rows: (0..study.pairs.len()).map(row).collect(),

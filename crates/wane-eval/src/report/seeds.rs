@@ -4,7 +4,6 @@
 //! An interval says how sure a gain is for the weights at hand; the range over seeds says what training again
 //! would have given. Does not do: intervals over seeds; two or three seeds allow none.
 
-use super::method::budget_name;
 use super::pairing::Seeds;
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
 use super::statements::{Statement, Verdict, place, scopes, side};
@@ -53,8 +52,7 @@ pub(super) fn accuracies(study: &Study, family: &Seeds, arm: usize) -> [OrReason
         let accuracy = |pair: &usize| {
             let pair = study.pairs[*pair];
             let model = if which == 0 { pair.first } else { pair.second };
-            let row = study.rows[arm][model].as_ref().ok()?;
-            Some(row.mean.as_ref().ok()?.interval.value)
+            Some(study.mean(arm, model).ok()?.interval.value)
         };
         Spread::of(family.pairs.iter().filter_map(accuracy))
     })
@@ -116,8 +114,7 @@ fn table(study: &Study, family: &Seeds, [number, place_of]: [usize; 2]) -> Sheet
     };
     let row = |arm: usize| {
         let percent = |v: f64| format!("{v:.1}");
-        let mut cells =
-            vec![Cell::text(study.arms[arm].budget.map_or_else(|| "unknown".into(), budget_name))];
+        let mut cells = vec![Cell::text(study.arms[arm].budget_name())];
         cells.extend(accuracies(study, family, arm).iter().map(|a| spread(a, percent)));
         cells.push(spread(&gain(study, family, arm), signed));
         cells.extend(family.pairs.iter().map(|pair| Cell::of(&study.gain(arm, *pair).mean, points)));
@@ -148,9 +145,23 @@ fn table(study: &Study, family: &Seeds, [number, place_of]: [usize; 2]) -> Sheet
 
 /// Tidy CSV: a line for every method, with the mean and the range of accuracies and gains over seeds.
 pub(super) fn csv(studies: &[Study]) -> String {
-    let mut text = String::from(
-        "group,first,second,method,budget,seeds,first_mean,first_least,first_most,second_mean,second_least,second_most,gain_mean,gain_least,gain_most\n",
-    );
+    let mut text = csv::head(&[
+        "group",
+        "first",
+        "second",
+        "method",
+        "budget",
+        "seeds",
+        "first_mean",
+        "first_least",
+        "first_most",
+        "second_mean",
+        "second_least",
+        "second_most",
+        "gain_mean",
+        "gain_least",
+        "gain_most",
+    ]);
     for (number, study) in studies.iter().enumerate() {
         for family in &study.seeds {
             for (index, arm) in study.arms.iter().enumerate() {
@@ -158,11 +169,11 @@ pub(super) fn csv(studies: &[Study]) -> String {
                 let mut fields = vec![(number + 1).to_string()];
                 fields.extend(family.models.clone());
                 fields.push(arm.text.clone());
-                fields.push(arm.budget.map_or_else(String::new, |b| format!("{b:.6}")));
+                fields.push(arm.budget.map_or_else(String::new, csv::share));
                 fields.push(gain.as_ref().map_or(0, |s| s.seeds).to_string());
                 for value in accuracies(study, family, index).into_iter().chain([gain]) {
                     let part = |pick: fn(&Spread) -> f64| {
-                        value.as_ref().map_or_else(|_| String::new(), |s| format!("{:.6}", pick(s)))
+                        value.as_ref().map_or_else(|_| String::new(), |s| csv::share(pick(s)))
                     };
                     fields.extend([part(|s| s.mean), part(|s| s.least), part(|s| s.most)]);
                 }

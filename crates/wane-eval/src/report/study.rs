@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::OrReason;
 use super::load::{Loaded, Model, Sample, Setup, short_hash};
-use super::method::{Method, WIDE_POOLING};
+use super::method::{Method, WIDE_POOLING, budget_name};
 use super::pairing::{self, Look, Named, Pair, Seeds};
 use crate::ruler::TASKS;
 use crate::statistics::{Interval, paired_bootstrap, population_deviation, wilson};
@@ -70,6 +70,13 @@ pub(super) struct Arm {
     pub(super) budget: Option<f64>,
     /// Seeds of a random selector.
     pub(super) seeds: Vec<String>,
+}
+
+impl Arm {
+    /// The budget in words.
+    pub(super) fn budget_name(&self) -> String {
+        self.budget.map_or_else(|| "unknown".to_owned(), budget_name)
+    }
 }
 
 /// One model under one method.
@@ -410,6 +417,12 @@ impl Gain {
 }
 
 impl Study {
+    /// The mean over tasks of a model under an arm.
+    pub(super) fn mean(&self, arm: usize, model: usize) -> OrReason<&Accuracy> {
+        let row = self.rows[arm][model].as_ref().map_err(Clone::clone)?;
+        row.mean.as_ref().map_err(Clone::clone)
+    }
+
     /// The gains of a pair under an arm.
     pub(super) fn gain(&self, arm: usize, pair: usize) -> &Gain {
         &self.gains[arm][pair]
@@ -451,18 +464,22 @@ impl Study {
     /// The pair that stands for all where there is room for one: the first with memory, or the first.
     pub(super) fn main_pair(&self) -> Option<usize> {
         let memory = |p: &Pair| self.models[p.second].model.memory && !self.models[p.first].model.memory;
-        self.pairs.iter().position(memory).or(if self.pairs.is_empty() { None } else { Some(0) })
+        self.pairs.iter().position(memory).or((!self.pairs.is_empty()).then_some(0))
     }
 
     /// Groups of methods in order (the paper's three, random selectors, compositions, others, as far as there
     /// are), with their arms; dense comes first.
     pub(super) fn groups(&self) -> Vec<(String, Vec<usize>)> {
-        let of = |name: &str| (0..self.arms.len()).filter(|i| self.arms[*i].method.group() == name).collect();
         GROUPS
             .into_iter()
-            .map(|name| (name.to_owned(), of(name)))
+            .map(|name| (name.to_owned(), self.arms_of(name)))
             .filter(|(_, arms): &(_, Vec<usize>)| !arms.is_empty())
             .collect()
+    }
+
+    /// The arms of a group.
+    pub(super) fn arms_of(&self, group: &str) -> Vec<usize> {
+        (0..self.arms.len()).filter(|i| self.arms[*i].method.group() == group).collect()
     }
 
     /// Families in order, with their arms; dense is none.

@@ -3,7 +3,6 @@
 
 use super::OrReason;
 use super::load::{Loaded, short_hash};
-use super::method::budget_name;
 use super::published::{self, Pair};
 use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, Source, column};
 use super::statements::Statement;
@@ -44,7 +43,7 @@ fn source_id(number: usize, arm: usize, model: usize) -> String {
 }
 
 fn title(arm: &Arm) -> String {
-    let budget = arm.budget.map_or_else(|| "unknown".to_owned(), budget_name);
+    let budget = arm.budget_name();
     let seeds = match arm.seeds.len() {
         0 | 1 => String::new(),
         n => format!(", mean of {n} seeds, \u{b1} population standard deviation"),
@@ -217,10 +216,7 @@ fn gains(study: &Study, number: usize) -> Sheet {
     }
     let row = |pair: usize, index: usize| {
         let (arm, gain) = (&study.arms[index], study.gain(index, pair));
-        let mut cells = vec![
-            Cell::text(arm.budget.map_or_else(|| "unknown".to_owned(), budget_name)),
-            Cell::of(&gain.mean, points),
-        ];
+        let mut cells = vec![Cell::text(arm.budget_name()), Cell::of(&gain.mean, points)];
         let found = published::find(&arm.method);
         for model in &models {
             let pair = found.clone().and_then(|pairs| {

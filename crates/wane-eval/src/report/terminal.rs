@@ -76,7 +76,7 @@ fn one(text: &mut String, study: &Study) {
         let budget = arm.budget.filter(|_| !arm.method.is_dense()).map_or_else(String::new, budget_name);
         let mut cells = vec![arm.label.clone(), budget];
         let row_of = |model: usize| study.rows[index][model].as_ref().ok();
-        let mean = |model: usize| Some(row_of(model)?.mean.as_ref().ok()?.interval.value);
+        let mean = |model: usize| Some(study.mean(index, model).ok()?.interval.value);
         match shown {
             Shown::Seeds(family) => {
                 let means = seeds::accuracies(study, family, index);

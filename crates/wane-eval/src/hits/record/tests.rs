@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ruler::prompt::PromptForm;
-use crate::runner::store::tests::with;
+use crate::runner::store::tests::{identity, with};
 
 /// Two heads of one layer; the first always hits, the second in the first sample only.
 pub(crate) fn line(first_sample: usize, samples: usize) -> Hits {
@@ -14,26 +14,10 @@ pub(crate) fn line(first_sample: usize, samples: usize) -> Hits {
         rank: 1.5 * samples as f64,
         ..HeadHits::default()
     };
+    let (cell, origin) = identity("memory", "quest:block=64,k=16");
     Hits {
-        cell: Cell {
-            version: VERSION,
-            model: "memory".into(),
-            model_hash: "hash".into(),
-            memory: true,
-            method: "quest:block=64,k=16".into(),
-            task: "niah_single_1".into(),
-            seed: 42,
-        },
-        origin: Origin {
-            context: 4096,
-            tokenizer: "t".into(),
-            haystack: "h".into(),
-            wordlist: "3.0.1".into(),
-            data: None,
-            prompt_form: PromptForm::Input,
-            template: None,
-            device: "cpu".into(),
-        },
+        cell: Cell { version: VERSION, ..cell },
+        origin: Origin { context: 4096, prompt_form: PromptForm::Input, ..origin },
         first_sample,
         samples,
         measured: Measured::DecodeSteps,

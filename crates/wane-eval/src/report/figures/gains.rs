@@ -4,7 +4,7 @@
 
 use crate::report::chart::{Dot, Dots, Scale};
 use crate::report::drawing::{Font, Ink, Marker};
-use crate::report::figure::{Figure, Panel, Sample};
+use crate::report::figure::{Figure, Panel, Sample, mark_key};
 use crate::report::pairing::Look;
 use crate::report::published;
 use crate::report::raster::text_width;
@@ -60,10 +60,7 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
             Panel { title, description: format!("{}.", told.join("; ")), drawing: dots.draw(), size }
         })
         .collect();
-    let key = |p: &usize| {
-        let Look { colour, marker } = look(study, *p);
-        (Sample::Mark(Ink::Series(colour), Marker::Filled(marker)), study.gain_name(*p))
-    };
+    let key = |p: &usize| (mark_key(look(study, *p)), study.gain_name(*p));
     let mut legend: Vec<(Sample, String)> = shown.iter().map(key).collect();
     for (i, model) in models.iter().enumerate() {
         legend.push((Sample::Mark(Ink::Published, Marker::Hollow(2 + i)), format!("{model}, published")));

@@ -3,7 +3,7 @@
 
 use crate::report::chart::{Dot, Dots, Scale};
 use crate::report::drawing::{Ink, Marker};
-use crate::report::figure::{Figure, Panel, Sample};
+use crate::report::figure::{Figure, Panel, Sample, mark_key};
 use crate::report::pairing::Look;
 use crate::report::published;
 use crate::report::study::{Accuracy, Study};
@@ -20,9 +20,8 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
         return None;
     }
     let panels = arms.iter().map(|arm| panel(study, *arm)).collect();
-    let marker = |look: Look| Sample::Mark(Ink::Series(look.colour), Marker::Filled(look.marker));
     let mut legend: Vec<(Sample, String)> =
-        study.models.iter().map(|m| (marker(m.look), m.label.clone())).collect();
+        study.models.iter().map(|m| (mark_key(m.look), m.label.clone())).collect();
     if arms.iter().any(|a| published::find(&study.arms[*a].method).is_ok()) {
         for (i, backbone) in ["attention", "memory"].into_iter().enumerate() {
             let sample = Sample::Mark(Ink::Published, Marker::Hollow(i));

@@ -8,7 +8,7 @@ use crate::memory::record::{BINS, HeadMemory, MemoryRecord, ModelMemory};
 use crate::report::{Options, Written, write};
 use crate::ruler::prompt::PromptForm;
 use crate::runner::identity::{Cell, Origin};
-use crate::runner::store::tests::with;
+use crate::runner::store::tests::{identity, with};
 
 /// Ten examples; head 0 hits `best` of them, head 1 one.
 fn hits(model: &str, task: &str, best: usize) -> Hits {
@@ -20,26 +20,10 @@ fn hits(model: &str, task: &str, best: usize) -> Hits {
         rank: 12.0,
         ..HeadHits::default()
     };
+    let (cell, origin) = identity(model, QUEST);
     Hits {
-        cell: Cell {
-            version: 1,
-            model: model.into(),
-            model_hash: format!("hash of {model}"),
-            memory: model == "memory",
-            method: QUEST.into(),
-            task: task.into(),
-            seed: 42,
-        },
-        origin: Origin {
-            context: 4096,
-            tokenizer: "t".into(),
-            haystack: "h".into(),
-            wordlist: "3.0.1".into(),
-            data: None,
-            prompt_form: PromptForm::Input,
-            template: None,
-            device: "cpu".into(),
-        },
+        cell: Cell { task: task.into(), ..cell },
+        origin: Origin { context: 4096, prompt_form: PromptForm::Input, ..origin },
         first_sample: 0,
         samples: 12,
         measured: Measured::DecodeSteps,

@@ -10,27 +10,35 @@ pub(crate) fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
     value
 }
 
+/// What identifies a line about a model under a method, of a context of 512 tokens.
+pub(crate) fn identity(model: &str, method: &str) -> (Cell, Origin) {
+    let cell = Cell {
+        version: 1,
+        model: model.into(),
+        model_hash: format!("hash of {model}"),
+        memory: model == "memory",
+        method: method.into(),
+        task: "niah_single_1".into(),
+        seed: 42,
+    };
+    let origin = Origin {
+        context: 512,
+        tokenizer: "t".into(),
+        haystack: "h".into(),
+        wordlist: "3.0.1".into(),
+        data: None,
+        prompt_form: PromptForm::Prefix,
+        template: None,
+        device: "cpu".into(),
+    };
+    (cell, origin)
+}
+
 pub(crate) fn record(model: &str, method: &str, sample: usize, score: f64) -> Record {
+    let (cell, origin) = identity(model, method);
     Record {
-        cell: Cell {
-            version: 1,
-            model: model.into(),
-            model_hash: format!("hash of {model}"),
-            memory: model == "memory",
-            method: method.into(),
-            task: "niah_single_1".into(),
-            seed: 42,
-        },
-        origin: Origin {
-            context: 512,
-            tokenizer: "t".into(),
-            haystack: "h".into(),
-            wordlist: "3.0.1".into(),
-            data: None,
-            prompt_form: PromptForm::Prefix,
-            template: None,
-            device: "cpu".into(),
-        },
+        cell,
+        origin,
         sample,
         prediction: "1\n".into(),
         references: vec!["1".into()],
