@@ -45,7 +45,7 @@ done
 mkdir -p "$run/page"
 rm -f "$run"/page/*
 cp "$out/index.html" "$out/tables.md" "$run/page/"
-for figure in accuracy-1.png accuracy-1-snapkv.svg accuracy-1-quest.svg accuracy-1-moba.svg gains-1.png random-1.png learning.png hits-1.png; do
+for figure in accuracy-1.png accuracy-1-snapkv.svg gains-1.png random-1.png learning.png; do
     if [ -f "$out/$figure" ]; then cp "$out/$figure" "$run/page/"; fi
 done
 du -sh "$run/page"

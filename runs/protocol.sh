@@ -8,14 +8,14 @@
 #   PARTS="paper prefix random extra hits"   in this order, so that the most important come first
 #   LIMIT=0                  seconds after which it stops (0: never)
 #   DEVICES="cuda:0"         parts are spread over them
-#   JOBS=5                   parts that run at the same time, each a process: one alone leaves most of a GPU idle
+#   JOBS=5                   parts that run at the same time, each a process
 #   MODELS="models/attention models/memory"  TASKS=niah  RESULTS=runs/out/protocol  WANE=...
 #   EVAL_ARGS="--batch 128"  further arguments of `wane eval` and `wane hits`
 #   COLLECT=                 folder that receives the compressed records
 #
 # Size at 500 samples: 26 (paper, prefix) + 30 (random) + 15 (extra) rows x 8 tasks x 2 models = 568,000 examples; hits come
 # on top. On an H100 (2026-11-26) one process did 313 examples a second and five together 330: half an hour. What ran then
-# in two calls of 16 minutes: paper and prefix at 500 samples, random at 100, extra at 200, hits at 40.
+# in two calls, 16 minutes together: paper and prefix at 500 samples, random at 100, extra at 200, hits at 40.
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
