@@ -16,8 +16,9 @@ case $(basename "$run") in
 joint-*)
     # The paper's settings first: its prompt form is `input`.
     order=(paper-attention paper-memory 'seed2*' 'random-*' 'extra-*' 'hits-*' 'prefix-*')
-    single=$(mktemp -d)
-    trap 'rm -rf "$single"' EXIT
+    # A place that does not change: the page names it as the source.
+    single=out/single-pass
+    mkdir -p "$single"
     for model in attention memory; do
         for form in input prefix; do
             zcat "runs/pair-2026-11-22/records/full-$model-$form.jsonl.gz" |
