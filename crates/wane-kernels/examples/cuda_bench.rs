@@ -131,12 +131,13 @@ impl Bench {
         for d in [256, 512, 1024, 2048, 4096] {
             let element = (n * d * 2) as f64;
             let (x, dy) = (self.noise(&[n, d], 1)?, self.noise(&[n, d], 2)?);
+            let residual = self.noise(&[n, d], 5)?;
             let (weight, mut dweight) = (self.noise(&[d], 3)?, self.noise_f32(&[d], 4)?);
             self.report(&format!("rms_norm {n}x{d}"), Work::Bytes(2.0 * element), || {
                 rms_norm::rms_norm((&x).into(), &weight, 1e-5)
             })?;
             self.report(&format!("rms_norm backward {n}x{d}"), Work::Bytes(4.0 * element), || {
-                rms_norm::backward(&dy, (&x).into(), &weight, 1e-5, Some(&x), &mut dweight)
+                rms_norm::backward(&dy, (&x).into(), &weight, 1e-5, Some(&residual), &mut dweight)
             })?;
         }
         let d = 1024;
@@ -168,7 +169,7 @@ impl Bench {
         for (vocabulary, d) in [(4096, 256), (32_768, 1024)] {
             let words = Weight::Dense(self.noise(&[vocabulary, d], 1)?);
             let (dy, mut dwords) = (self.noise(&[n, d], 2)?, self.noise_f32(&[vocabulary, d], 3)?);
-            for (name, ids) in [("distinct", distinct(n, vocabulary)), ("words", frequent(n, vocabulary))] {
+            for (name, ids) in [("even", even(n, vocabulary)), ("words", frequent(n, vocabulary))] {
                 let touched = ids.iter().collect::<HashSet<_>>().len();
                 let ids = Tensor::from_i32(&ids, &[n], &self.device)?;
                 let shape = format!("{n} {name} of {vocabulary}x{d}");
@@ -264,7 +265,7 @@ impl Bench {
 }
 
 // Every id of the vocabulary equally often.
-fn distinct(n: usize, vocabulary: usize) -> Vec<i32> {
+fn even(n: usize, vocabulary: usize) -> Vec<i32> {
     (0..n).map(|i| (i * 7919 % vocabulary) as i32).collect()
 }
 
