@@ -283,6 +283,8 @@ fn main() -> Result<()> {
         training(gpu, &device, "dilation 64", dims(head_dim, 16, 16, strided))?;
         training(gpu, &device, "window 64", dims(head_dim, 16, 16, windowed))?;
     }
+    let small = AttentionDims { batch: 8, ..dims(64, 4, 4, strided) };
+    training(gpu, &device, "dilation 64, batch 8", small)?;
     for (sequences, len, head_dim) in [(1, 4096, 128), (1, 131_072, 128), (16, 32_768, 128), (16, 32_768, 64)]
     {
         decoding(gpu, &device, sequences, len, head_dim)?;

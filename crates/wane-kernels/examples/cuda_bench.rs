@@ -4,6 +4,7 @@
 //! `cargo run --release -p wane-kernels --example cuda_bench [filter]`. Bytes are the fewest that an
 //! operator must move: each input read once, each output written once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use half::bf16;
@@ -127,15 +128,16 @@ impl Bench {
 
     fn rows(&self) -> Result<()> {
         let n = 32_768;
-        for d in [512, 1024, 2048, 4096] {
+        for d in [256, 512, 1024, 2048, 4096] {
             let element = (n * d * 2) as f64;
             let (x, dy) = (self.noise(&[n, d], 1)?, self.noise(&[n, d], 2)?);
+            let residual = self.noise(&[n, d], 5)?;
             let (weight, mut dweight) = (self.noise(&[d], 3)?, self.noise_f32(&[d], 4)?);
             self.report(&format!("rms_norm {n}x{d}"), Work::Bytes(2.0 * element), || {
                 rms_norm::rms_norm((&x).into(), &weight, 1e-5)
             })?;
             self.report(&format!("rms_norm backward {n}x{d}"), Work::Bytes(4.0 * element), || {
-                rms_norm::backward(&dy, (&x).into(), &weight, 1e-5, Some(&x), &mut dweight)
+                rms_norm::backward(&dy, (&x).into(), &weight, 1e-5, Some(&residual), &mut dweight)
             })?;
         }
         let d = 1024;
@@ -158,17 +160,29 @@ impl Bench {
         let positions = Tensor::from_i32(&positions, &[n], &self.device)?;
         let table = RopeTable { cos: self.noise_f32(&[n, 32], 5)?, sin: self.noise_f32(&[n, 32], 6)? };
         self.report("rope", Work::Bytes(2.0 * element), || rope::rope(x.cols(d, d), 64, &positions, &table))?;
-        let ids: Vec<i32> = (0..n as i32).map(|i| i.wrapping_mul(7919) & 32_767).collect();
-        let ids = Tensor::from_i32(&ids, &[n], &self.device)?;
-        let words = Weight::Dense(self.noise(&[32_768, d], 7)?);
-        let mut dwords = self.noise_f32(&[32_768, d], 8)?;
-        self.report("embedding", Work::Bytes(2.0 * element), || {
-            embedding::embedding(&ids, &words, DType::BF16)
-        })?;
-        self.report("embedding backward", Work::Bytes(5.0 * element), || {
-            embedding::backward(&ids, &dy, &mut dwords)
-        })?;
         self.report("cast to f32", Work::Bytes(6.0 * element), || cast::cast(&both, DType::F32))?;
+        Ok(())
+    }
+
+    fn embeddings(&self) -> Result<()> {
+        let n = 32_768;
+        for (vocabulary, d) in [(4096, 256), (32_768, 1024)] {
+            let words = Weight::Dense(self.noise(&[vocabulary, d], 1)?);
+            let (dy, mut dwords) = (self.noise(&[n, d], 2)?, self.noise_f32(&[vocabulary, d], 3)?);
+            for (name, ids) in [("even", even(n, vocabulary)), ("words", frequent(n, vocabulary))] {
+                let touched = ids.iter().collect::<HashSet<_>>().len();
+                let ids = Tensor::from_i32(&ids, &[n], &self.device)?;
+                let shape = format!("{n} {name} of {vocabulary}x{d}");
+                let read = (n * d * 2) as f64;
+                self.report(&format!("embedding {shape}"), Work::Bytes(2.0 * read), || {
+                    embedding::embedding(&ids, &words, DType::BF16)
+                })?;
+                let bytes = read + (touched * d * 8) as f64;
+                self.report(&format!("embedding backward {shape}"), Work::Bytes(bytes), || {
+                    embedding::backward(&ids, &dy, &mut dwords)
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -250,6 +264,19 @@ impl Bench {
     }
 }
 
+// Every id of the vocabulary equally often.
+fn even(n: usize, vocabulary: usize) -> Vec<i32> {
+    (0..n).map(|i| (i * 7919 % vocabulary) as i32).collect()
+}
+
+// Ids as of words, about 1/(number) as frequent, and one with a twentieth of all rows.
+fn frequent(n: usize, vocabulary: usize) -> Vec<i32> {
+    let word = |x: &f32| (vocabulary as f32).powf((x + 1.0) / 2.0) as i32 - 1;
+    let mut ids: Vec<i32> = noise(n, 4).iter().map(word).collect();
+    ids.iter_mut().step_by(20).for_each(|id| *id = vocabulary as i32 - 1);
+    ids
+}
+
 fn main() -> Result<()> {
     let device = Device::cuda(0)?;
     let Device::Cuda(gpu) = &device else { return Ok(()) };
@@ -260,6 +287,7 @@ fn main() -> Result<()> {
     bench.ceilings()?;
     bench.scans()?;
     bench.rows()?;
+    bench.embeddings()?;
     bench.products()?;
     bench.training()?;
     bench.selections()?;

@@ -24,18 +24,20 @@ extern "C" __global__ void __launch_bounds__(256)
     split_sums(x, partial, rows, cols, stride);
 }
 
-// out [cols] += sum of the rows of partial. 32 columns x 8 rows of threads.
-extern "C" __global__ void __launch_bounds__(256)
+// out [cols] += sum of the rows of partial. 32 columns x 32 rows of threads.
+extern "C" __global__ void __launch_bounds__(1024)
     add_sums(const float* __restrict__ partial, float* __restrict__ out, int rows, int cols) {
-    __shared__ float shared[8][32];
+    __shared__ float shared[32][32];
     int x = threadIdx.x & 31, y = threadIdx.x >> 5, col = blockIdx.x * 32 + x;
     float sum = 0.f;
-    if (col < cols)
-        for (int row = y; row < rows; row += 8) sum += partial[(i64)row * cols + col];
+    if (col < cols) {
+#pragma unroll 8
+        for (int row = y; row < rows; row += 32) sum += partial[(i64)row * cols + col];
+    }
     shared[y][x] = sum;
     __syncthreads();
     if (y == 0 && col < cols) {
-        for (int i = 1; i < 8; i++) sum += shared[i][x];
+        for (int i = 1; i < 32; i++) sum += shared[i][x];
         out[col] += sum;
     }
 }

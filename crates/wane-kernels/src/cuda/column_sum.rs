@@ -27,7 +27,7 @@ impl CudaDevice {
         self.launch(
             &MODULE,
             "add_sums",
-            Launch::cover(cols, 32).threads(256),
+            Launch::cover(cols, 32).threads(1024),
             args![address(partial)?, address(out)?, rows as i32, cols as i32],
         )
     }

@@ -87,7 +87,16 @@ fn check_scan(gpu: &Device, dtype: DType, dims: ScanDims, width: usize, with_ini
 fn norms_of_every_team() {
     let Some(gpu) = gpu() else { return };
     for dtype in DTYPES {
-        for (rows, groups, d) in [(300, 4, 64), (37, 1, 1024), (90, 1, 2048), (11, 1, 4096), (3, 1, 9216)] {
+        let sizes = [
+            (300, 4, 64),
+            (9000, 1, 256),
+            (700, 3, 512),
+            (37, 1, 1024),
+            (90, 1, 2048),
+            (11, 1, 4096),
+            (3, 1, 9216),
+        ];
+        for (rows, groups, d) in sizes {
             for weight_dtype in DTYPES {
                 let width = groups * d;
                 let x = pair(&[rows, width + 16], 1, dtype, &gpu);

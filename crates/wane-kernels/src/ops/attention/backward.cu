@@ -6,6 +6,8 @@
 // their gradients are already in the registers that the products for dv and dk read. Only ds passes
 // through shared memory, for dq, which is added to an f32 accumulator in global memory; the order of
 // these additions, and so the last bits of dq, varies between runs. dk and dv are exact sums in order.
+// Of a dilated pattern, the keys that all later queries see have few blocks and long loops: several
+// blocks share a loop, and their parts of dk and dv are added afterwards.
 
 constexpr int HD = HEAD_DIM;
 constexpr int KEY_BLOCK = 128;
@@ -30,9 +32,10 @@ struct KeyBlock {
   int start;
   bool gathered;
 
-  DEVICE static int gathered_keys(const AttentionSizes& n) {
-    const int initial = min(n.initial, n.keys);
-    return initial + (n.dilation > 0 ? n.keys / n.dilation - initial / n.dilation : 0);
+  // How many of the first `keys` keys are gathered.
+  DEVICE static int gathered_keys(const AttentionSizes& n, int keys) {
+    const int initial = min(n.initial, keys);
+    return initial + (n.dilation > 0 ? keys / n.dilation - initial / n.dilation : 0);
   }
 
   DEVICE bool everyone(int key) const { return key < initial || (dilation > 0 && (key + 1) % dilation == 0); }
@@ -55,7 +58,7 @@ struct KeyBlock {
 template <bool DILATED>
 DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all, const u16* do_all, const float* lse_all,
                            const float* delta_all, float* dq_all, u16* dk_all, u16* dv_all, const AttentionSizes n,
-                           u32 shared, float* statistics) {
+                           float* parts, int sharing, u32 shared, float* statistics) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int group = lane >> 2, pair = lane & 3;
   const int kv_head = blockIdx.y, sequence = blockIdx.z;
@@ -68,9 +71,9 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
   KeyBlock block{n.keys, n.dilation, n.window, min(n.initial, n.keys), (int)blockIdx.x * KEY_BLOCK, false};
   if (DILATED) {
     // Gathered blocks have the longest loops: they come first.
-    const int gathered = ceil_div(KeyBlock::gathered_keys(n), KEY_BLOCK);
+    const int gathered = ceil_div(KeyBlock::gathered_keys(n, n.keys), KEY_BLOCK) * sharing;
     block.gathered = (int)blockIdx.x < gathered;
-    if (!block.gathered) block.start -= gathered * KEY_BLOCK;
+    block.start = (block.gathered ? (int)blockIdx.x / sharing : (int)blockIdx.x - gathered) * KEY_BLOCK;
   }
 
   const u32 k_tile = shared, v_tile = k_tile + KEY_BYTES, query_tiles = v_tile + KEY_BYTES;
@@ -85,7 +88,9 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
   if (DILATED && !block.gathered && n.window < n.keys) last_position = min(last_position, first_key + KEY_BLOCK - 1 + n.window);
   const int first_query = max(first_key - past, 0) / QUERY_BLOCK * QUERY_BLOCK;
   const int tiles = last_position < past ? 0 : ceil_div(last_position - past + 1 - first_query, QUERY_BLOCK);
-  const int iterations = tiles * heads_per_kv;
+  const int part = DILATED && block.gathered ? blockIdx.x % sharing : 0;
+  const int each = DILATED && block.gathered ? ceil_div(tiles * heads_per_kv, sharing) : tiles * heads_per_kv;
+  const int begin = part * each, end = min(begin + each, tiles * heads_per_kv);
 
   auto load_queries = [&](int iteration, int stage) {
     const int head = kv_head * heads_per_kv + iteration / tiles;
@@ -126,13 +131,13 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
   const LaneRow<QUERY_BLOCK> lane_ds = lane_for_a_transposed<QUERY_BLOCK>(lane);
   const float scale2 = n.scale * 1.4426950408889634f;
 
-  if (iterations > 0) load_queries(0, 0);
+  if (begin < end) load_queries(begin, begin & 1);
   copy_commit();
-  for (int iteration = 0; iteration < iterations; iteration++) {
+  for (int iteration = begin; iteration < end; iteration++) {
     const int stage = iteration & 1;
     copy_wait<0>();
     __syncthreads();
-    if (iteration + 1 < iterations) load_queries(iteration + 1, stage ^ 1);
+    if (iteration + 1 < end) load_queries(iteration + 1, stage ^ 1);
     copy_commit();
 
     const int head = kv_head * heads_per_kv + iteration / tiles;
@@ -141,83 +146,93 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
     const float* lse2 = statistics + stage * 2 * QUERY_BLOCK;
     const float* delta = lse2 + QUERY_BLOCK;
 
-    // s = k q^T and dp = v do^T, [16 keys, 64 queries] of this warp.
-    float s[Q_TILES][4], dp[Q_TILES][4];
-#pragma unroll
-    for (int j = 0; j < Q_TILES; j++)
-#pragma unroll
-      for (int i = 0; i < 4; i++) s[j][i] = 0.f, dp[j][i] = 0.f;
-#pragma unroll
-    for (int step = 0; step < D_STEPS; step++) {
-      u32 a[4];
-      load_matrices(a, lane_keys.at(k_tile + warp * 16 * (HD * 2), 0, step * 2));
-#pragma unroll
-      for (int j = 0; j < Q_TILES / 2; j++) {
-        u32 b[4];
-        load_matrices(b, lane_queries.at(q_tile, j * 16, step * 2));
-        multiply(s[2 * j], a, b[0], b[1]);
-        multiply(s[2 * j + 1], a, b[2], b[3]);
-      }
-    }
-#pragma unroll
-    for (int step = 0; step < D_STEPS; step++) {
-      u32 a[4];
-      load_matrices(a, lane_keys.at(v_tile + warp * 16 * (HD * 2), 0, step * 2));
-#pragma unroll
-      for (int j = 0; j < Q_TILES / 2; j++) {
-        u32 b[4];
-        load_matrices(b, lane_queries.at(do_tile, j * 16, step * 2));
-        multiply(dp[2 * j], a, b[0], b[1]);
-        multiply(dp[2 * j + 1], a, b[2], b[3]);
-      }
-    }
-
+    // Of the block's keys in sixteens, those that the tile's queries may see: the others take no part.
     const int position0 = past + query0;
-    if (DILATED || block.start + KEY_BLOCK - 1 > position0) {
+    int first_warp = 0, end_warp = KEY_BLOCK / 16;
+    if (DILATED) {
+      const int seen = min(position0 + QUERY_BLOCK, n.keys);
+      const int behind = block.gathered ? KeyBlock::gathered_keys(n, seen) : seen;
+      end_warp = min(ceil_div(max(behind - block.start, 0), 16), KEY_BLOCK / 16);
+      if (!block.gathered) first_warp = max(position0 - n.window - block.start, 0) / 16;
+    }
+    if (warp >= first_warp && warp < end_warp) {
+      // s = k q^T and dp = v do^T, [16 keys, 64 queries] of this warp.
+      float s[Q_TILES][4], dp[Q_TILES][4];
 #pragma unroll
       for (int j = 0; j < Q_TILES; j++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const int position = position0 + j * 8 + pair * 2 + (i & 1);
-          if (position < keys[i >> 1] || position > last[i >> 1]) s[j][i] = minus_infinity();
+        for (int i = 0; i < 4; i++) s[j][i] = 0.f, dp[j][i] = 0.f;
+#pragma unroll
+      for (int step = 0; step < D_STEPS; step++) {
+        u32 a[4];
+        load_matrices(a, lane_keys.at(k_tile + warp * 16 * (HD * 2), 0, step * 2));
+#pragma unroll
+        for (int j = 0; j < Q_TILES / 2; j++) {
+          u32 b[4];
+          load_matrices(b, lane_queries.at(q_tile, j * 16, step * 2));
+          multiply(s[2 * j], a, b[0], b[1]);
+          multiply(s[2 * j + 1], a, b[2], b[3]);
         }
-    }
-
-    // p = exp(s - lse), ds = p (dp - D), as pairs of bf16 in the layout of an A operand.
-    u32 p[Q_TILES][2], ds[Q_TILES][2];
-#pragma unroll
-    for (int j = 0; j < Q_TILES; j++) {
-      const int column = j * 8 + pair * 2;
-      const float2 l = *(const float2*)(lse2 + column), d = *(const float2*)(delta + column);
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-        const float p0 = exp2_fast(s[j][2 * r] * scale2 - l.x), p1 = exp2_fast(s[j][2 * r + 1] * scale2 - l.y);
-        p[j][r] = pack(p0, p1);
-        ds[j][r] = pack(p0 * (dp[j][2 * r] - d.x), p1 * (dp[j][2 * r + 1] - d.y));
-        store_shared(chunk_at<QUERY_BLOCK>(ds_tile, warp * 16 + r * 8 + group, j) + pair * 4, ds[j][r]);
       }
-    }
+#pragma unroll
+      for (int step = 0; step < D_STEPS; step++) {
+        u32 a[4];
+        load_matrices(a, lane_keys.at(v_tile + warp * 16 * (HD * 2), 0, step * 2));
+#pragma unroll
+        for (int j = 0; j < Q_TILES / 2; j++) {
+          u32 b[4];
+          load_matrices(b, lane_queries.at(do_tile, j * 16, step * 2));
+          multiply(dp[2 * j], a, b[0], b[1]);
+          multiply(dp[2 * j + 1], a, b[2], b[3]);
+        }
+      }
+
+      if (DILATED || block.start + KEY_BLOCK - 1 > position0) {
+#pragma unroll
+        for (int j = 0; j < Q_TILES; j++)
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            const int position = position0 + j * 8 + pair * 2 + (i & 1);
+            if (position < keys[i >> 1] || position > last[i >> 1]) s[j][i] = minus_infinity();
+          }
+      }
+
+      // p = exp(s - lse), ds = p (dp - D), as pairs of bf16 in the layout of an A operand.
+      u32 p[Q_TILES][2], ds[Q_TILES][2];
+#pragma unroll
+      for (int j = 0; j < Q_TILES; j++) {
+        const int column = j * 8 + pair * 2;
+        const float2 l = *(const float2*)(lse2 + column), d = *(const float2*)(delta + column);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          const float p0 = exp2_fast(s[j][2 * r] * scale2 - l.x), p1 = exp2_fast(s[j][2 * r + 1] * scale2 - l.y);
+          p[j][r] = pack(p0, p1);
+          ds[j][r] = pack(p0 * (dp[j][2 * r] - d.x), p1 * (dp[j][2 * r + 1] - d.y));
+          store_shared(chunk_at<QUERY_BLOCK>(ds_tile, warp * 16 + r * 8 + group, j) + pair * 4, ds[j][r]);
+        }
+      }
 
 #pragma unroll
-    for (int step = 0; step < QUERY_BLOCK / 16; step++) {
-      const u32 a[4] = {p[2 * step][0], p[2 * step][1], p[2 * step + 1][0], p[2 * step + 1][1]};
+      for (int step = 0; step < QUERY_BLOCK / 16; step++) {
+        const u32 a[4] = {p[2 * step][0], p[2 * step][1], p[2 * step + 1][0], p[2 * step + 1][1]};
 #pragma unroll
-      for (int d = 0; d < D_TILES / 2; d++) {
-        u32 b[4];
-        load_matrices_transposed(b, lane_rows.at(do_tile, step * 16, d * 2));
-        multiply(dv[2 * d], a, b[0], b[1]);
-        multiply(dv[2 * d + 1], a, b[2], b[3]);
+        for (int d = 0; d < D_TILES / 2; d++) {
+          u32 b[4];
+          load_matrices_transposed(b, lane_rows.at(do_tile, step * 16, d * 2));
+          multiply(dv[2 * d], a, b[0], b[1]);
+          multiply(dv[2 * d + 1], a, b[2], b[3]);
+        }
       }
-    }
 #pragma unroll
-    for (int step = 0; step < QUERY_BLOCK / 16; step++) {
-      const u32 a[4] = {ds[2 * step][0], ds[2 * step][1], ds[2 * step + 1][0], ds[2 * step + 1][1]};
+      for (int step = 0; step < QUERY_BLOCK / 16; step++) {
+        const u32 a[4] = {ds[2 * step][0], ds[2 * step][1], ds[2 * step + 1][0], ds[2 * step + 1][1]};
 #pragma unroll
-      for (int d = 0; d < D_TILES / 2; d++) {
-        u32 b[4];
-        load_matrices_transposed(b, lane_rows.at(q_tile, step * 16, d * 2));
-        multiply(dk[2 * d], a, b[0], b[1]);
-        multiply(dk[2 * d + 1], a, b[2], b[3]);
+        for (int d = 0; d < D_TILES / 2; d++) {
+          u32 b[4];
+          load_matrices_transposed(b, lane_rows.at(q_tile, step * 16, d * 2));
+          multiply(dk[2 * d], a, b[0], b[1]);
+          multiply(dk[2 * d + 1], a, b[2], b[3]);
+        }
       }
     }
 
@@ -231,6 +246,7 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
     const int half = warp >> 2, row0 = (warp & 3) * 16;
 #pragma unroll
     for (int step = 0; step < KEY_BLOCK / 16; step++) {
+      if (step < first_warp || step >= end_warp) continue;
       u32 a[4];
       load_matrices_transposed(a, lane_ds.at(ds_tile, step * 16, (warp & 3) * 2));
 #pragma unroll
@@ -255,8 +271,28 @@ DEVICE void backward_block(const u16* q_all, const u16* k_all, const u16* v_all,
     }
   }
 
-  // dk and dv pass through this warp's own rows of the K and V tiles, for 16-byte stores.
   copy_wait<0>();
+  if (DILATED && block.gathered) {
+    // parts [sharing, batch, kv_heads, gathered keys, 2, head_dim].
+    const int gathered = KeyBlock::gathered_keys(n, n.keys);
+    const size_t slab = ((size_t)part * n.batch + sequence) * n.kv_heads + kv_head;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const int i = block.start + warp * 16 + r * 8 + group;
+      if (i >= gathered) continue;
+      float* to = parts + (slab * gathered + i) * 2 * n.head_dim;
+#pragma unroll
+      for (int d = 0; d < D_TILES; d++) {
+        const int column = d * 8 + pair * 2;
+        if (column >= n.head_dim) continue;
+        *(float2*)(to + column) = make_float2(dk[d][2 * r] * n.scale, dk[d][2 * r + 1] * n.scale);
+        *(float2*)(to + n.head_dim + column) = make_float2(dv[d][2 * r], dv[d][2 * r + 1]);
+      }
+    }
+    return;
+  }
+
+  // dk and dv pass through this warp's own rows of the K and V tiles, for 16-byte stores.
   __syncthreads();
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -309,18 +345,44 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
     attention_backward_causal(const u16* q, const u16* k, const u16* v, const u16* doutput, const float* lse,
-                              const float* delta, float* dq, u16* dk, u16* dv, const AttentionSizes n) {
+                              const float* delta, float* dq, u16* dk, u16* dv, float* parts, int sharing,
+                              const AttentionSizes n) {
   extern __shared__ __align__(1024) unsigned char attention_shared[];
-  backward_block<false>(q, k, v, doutput, lse, delta, dq, dk, dv, n, shared_address(attention_shared),
+  backward_block<false>(q, k, v, doutput, lse, delta, dq, dk, dv, n, parts, sharing, shared_address(attention_shared),
                         (float*)(attention_shared + BACKWARD_SHARED - 4 * QUERY_BLOCK * 4));
 }
 
 extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
     attention_backward_dilated(const u16* q, const u16* k, const u16* v, const u16* doutput, const float* lse,
-                               const float* delta, float* dq, u16* dk, u16* dv, const AttentionSizes n) {
+                               const float* delta, float* dq, u16* dk, u16* dv, float* parts, int sharing,
+                               const AttentionSizes n) {
   extern __shared__ __align__(1024) unsigned char attention_shared[];
-  backward_block<true>(q, k, v, doutput, lse, delta, dq, dk, dv, n, shared_address(attention_shared),
+  backward_block<true>(q, k, v, doutput, lse, delta, dq, dk, dv, n, parts, sharing, shared_address(attention_shared),
                        (float*)(attention_shared + BACKWARD_SHARED - 4 * QUERY_BLOCK * 4));
+}
+
+// dk and dv of the gathered keys: sums of `parts`, eight elements to a thread.
+extern "C" __global__ void __launch_bounds__(256)
+    attention_backward_gathered(const float* parts, u16* dk, u16* dv, int sharing, const AttentionSizes n) {
+  const int chunks = n.head_dim / 8, gathered = KeyBlock::gathered_keys(n, n.keys);
+  const long long count = (long long)n.batch * n.kv_heads * gathered * 2 * chunks;
+  const long long item = (long long)blockIdx.x * 256 + threadIdx.x;
+  if (item >= count) return;
+  float4 a = make_float4(0.f, 0.f, 0.f, 0.f), b = a;
+#pragma unroll 4
+  for (int part = 0; part < sharing; part++) {
+    const float4* from = (const float4*)(parts + (part * count + item) * 8);
+    const float4 x = from[0], y = from[1];
+    a.x += x.x, a.y += x.y, a.z += x.z, a.w += x.w, b.x += y.x, b.y += y.y, b.z += y.z, b.w += y.w;
+  }
+  const int chunk = item % chunks;
+  const long long row = item / chunks / 2;
+  const int kv_head = row / gathered % n.kv_heads, sequence = row / gathered / n.kv_heads;
+  const KeyBlock all{n.keys, n.dilation, n.window, min(n.initial, n.keys), 0, true};
+  const int key = all.key(row % gathered);
+  u16* to = item / chunks % 2 == 0 ? dk : dv;
+  *(uint4*)(to + (((size_t)sequence * n.keys + key) * n.kv_heads + kv_head) * n.head_dim + chunk * 8) =
+      make_uint4(pack(a.x, a.y), pack(a.z, a.w), pack(b.x, b.y), pack(b.z, b.w));
 }
 
 // dq = scale * accumulator, eight elements to a thread.

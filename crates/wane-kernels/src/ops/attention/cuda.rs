@@ -62,8 +62,9 @@ impl Variant {
 // QUERY_ROWS and FORWARD_THREADS of forward.cuh.
 pub(crate) const QUERY_ROWS: usize = 128;
 pub(crate) const FORWARD_THREADS: usize = 128;
-// KEY_BLOCK and BACKWARD_THREADS of backward.cu.
+// KEY_BLOCK, QUERY_BLOCK and BACKWARD_THREADS of backward.cu.
 const KEY_BLOCK: usize = 128;
+const QUERY_BLOCK: usize = 64;
 const BACKWARD_THREADS: usize = 256;
 
 /// FORWARD_SHARED of forward.cuh: bytes of shared memory at a padded head dimension.
@@ -142,6 +143,14 @@ impl Sizes {
             if self.dilation > 0 { self.keys / self.dilation - self.initial / self.dilation } else { 0 };
         (self.initial + strided) as usize
     }
+}
+
+// How many blocks share the queries of a block of gathered keys: enough for two on every multiprocessor,
+// but at least four tiles of queries each.
+fn sharing(device: &CudaDevice, dims: AttentionDims, gathered: usize) -> usize {
+    let blocks = gathered.div_ceil(KEY_BLOCK) * dims.kv_heads * dims.batch;
+    let tiles = dims.queries.div_ceil(QUERY_BLOCK) * dims.heads / dims.kv_heads;
+    (2 * device.multiprocessors() / blocks.max(1)).min(tiles / 4).max(1)
 }
 
 /// The padded head dimension.
@@ -235,12 +244,16 @@ pub(super) fn backward(
         args![address(output)?, address(doutput)?, address(&delta)?, address(&accumulator)?, sizes],
     )?;
     let gathered = if sizes.dense() { 0 } else { sizes.gathered_keys() };
+    let sharing = sharing(device, dims, gathered);
+    let parts = [sharing, dims.batch * dims.kv_heads * gathered, 2, dims.head_dim];
+    let parts = Tensor::uninit(&parts, DType::F32, q.device())?;
     let kernel = if sizes.dense() { "attention_backward_causal" } else { "attention_backward_dilated" };
+    let blocks = dims.keys.div_ceil(KEY_BLOCK) + gathered.div_ceil(KEY_BLOCK) * sharing;
     device.launch(
         &module,
         kernel,
         Launch::new(0, BACKWARD_THREADS)
-            .grid(dims.keys.div_ceil(KEY_BLOCK) + gathered.div_ceil(KEY_BLOCK), dims.kv_heads, dims.batch)
+            .grid(blocks, dims.kv_heads, dims.batch)
             .shared(backward_shared(width)),
         args![
             address(q)?,
@@ -252,8 +265,16 @@ pub(super) fn backward(
             address(&accumulator)?,
             address(&dk)?,
             address(&dv)?,
+            address(&parts)?,
+            sharing as i32,
             sizes,
         ],
+    )?;
+    device.launch(
+        &module,
+        "attention_backward_gathered",
+        Launch::cover(parts.len() / sharing / 8, 256),
+        args![address(&parts)?, address(&dk)?, address(&dv)?, sharing as i32, sizes],
     )?;
     device.launch(
         &module,

@@ -140,6 +140,15 @@ fn every_pattern() {
 }
 
 #[test]
+fn patterns_whose_gathered_keys_many_queries_see() {
+    for (dilation, window, initial) in [(64, 0, 0), (3, 5, 2), (40, 70, 200)] {
+        let pattern = Pattern::Dilated { dilation: Some(dilation), window, initial };
+        check(AttentionDims { pattern, heads: 2, kv_heads: 1, ..dims(700, 700, 64) });
+        check(AttentionDims { pattern, ..dims(1030, 1100, 24) });
+    }
+}
+
+#[test]
 fn keys_in_bf16_are_read_as_they_are_on_the_cpu() {
     let dims = dims(50, 130, 64);
     let Inputs { q, k, v, .. } = inputs(dims);

@@ -1,4 +1,4 @@
-// Rows of a table, and the scatter of their gradients.
+// Rows of a table.
 #include "common.cuh"
 
 template <class From, class To, int V>
@@ -20,32 +20,10 @@ __device__ __forceinline__ void lookup(const int* __restrict__ ids, const From* 
     store(y + row * d + col, x);
 }
 
-// dtable[ids[row]] += dy[row].
-template <class T, int V>
-__device__ __forceinline__ void scatter(const int* __restrict__ ids, const T* __restrict__ dy,
-                                        float* __restrict__ dtable, i64 rows, int d, int vocabulary) {
-    auto i = flat_index<V>();
-    u32 per_row = d / V;
-    if (i >= (u64)rows * per_row) return;
-    i64 row = i / per_row;
-    int col = (int)(i % per_row) * V, id = ids[row];
-    if (id < 0 || id >= vocabulary) return;
-    float x[V];
-    load(dy + row * d + col, x);
-    float* to = dtable + (i64)id * d + col;
-#pragma unroll
-    for (int j = 0; j < V; j++) atomicAdd(to + j, x[j]);
-}
-
 #define LOOKUP(SUFFIX, FROM, TO, V)                                                                            \
     extern "C" __global__ void __launch_bounds__(256)                                                          \
         lookup_##SUFFIX(const int* ids, const FROM* table, TO* y, i64 rows, int d, int vocabulary) {           \
         lookup<FROM, TO, V>(ids, table, y, rows, d, vocabulary);                                               \
-    }
-#define SCATTER(SUFFIX, T, V)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(256)                                                          \
-        scatter_##SUFFIX(const int* ids, const T* dy, float* dtable, i64 rows, int d, int vocabulary) {        \
-        scatter<T, V>(ids, dy, dtable, rows, d, vocabulary);                                                   \
     }
 
 LOOKUP(bf16_to_bf16_8, bf16, bf16, 8)
@@ -56,7 +34,3 @@ LOOKUP(f32_to_bf16_8, float, bf16, 8)
 LOOKUP(f32_to_bf16_1, float, bf16, 1)
 LOOKUP(f32_to_f32_8, float, float, 8)
 LOOKUP(f32_to_f32_1, float, float, 1)
-SCATTER(bf16_8, bf16, 8)
-SCATTER(bf16_1, bf16, 1)
-SCATTER(f32_8, float, 8)
-SCATTER(f32_1, float, 1)

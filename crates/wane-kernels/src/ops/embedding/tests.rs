@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::testing::{activation_dtype, assert_tensor_close, device, noise, noise_pair, rounded};
+use crate::testing::{activation_dtype, assert_tensor_close, device, noise, rounded};
 use crate::{QuantKind, QuantMatrix};
 
 #[test]
@@ -39,21 +39,71 @@ fn quantized_rows_are_decoded() {
     assert_tensor_close("decoded", &got, &want, 0.0);
 }
 
+/// Adds the gradient to a table of noise, twice from the start: both times the same bits, and what
+/// plain loops give. Ids outside the table are none of its rows.
+fn check_gradient(ids: &[i32], d: usize, vocabulary: usize) {
+    let device = device();
+    let tensor = Tensor::from_i32(ids, &[ids.len()], &device).unwrap();
+    for dtype in [activation_dtype(&device), DType::F32] {
+        let (dy, dy64) = rounded(&noise(ids.len() * d, 1), &[ids.len(), d], dtype, &device);
+        let start = noise(vocabulary * d, 2);
+        let run = || {
+            let mut dtable = Tensor::from_f32(&start, &[vocabulary, d], &device).unwrap();
+            backward(&tensor, &dy, &mut dtable).unwrap();
+            dtable
+        };
+        let mut want: Vec<f64> = start.iter().map(|&x| f64::from(x)).collect();
+        for (&id, dy) in ids.iter().zip(dy64.chunks_exact(d)) {
+            if id >= 0 && (id as usize) < vocabulary {
+                for (sum, dy) in want[id as usize * d..][..d].iter_mut().zip(dy) {
+                    *sum += dy;
+                }
+            }
+        }
+        let got = run();
+        assert_tensor_close(&format!("{} rows of {d}, {dtype:?}", ids.len()), &got, &want, 1e-5);
+        assert_eq!(got.to_f32_vec().unwrap(), run().to_f32_vec().unwrap(), "another run");
+    }
+}
+
+/// Ids like words: each half as frequent as the one at half its number.
+fn frequent(n: usize, vocabulary: usize) -> Vec<i32> {
+    let place = |x: &f32| (vocabulary as f32).powf((x + 1.0) / 2.0) as i32 - 1;
+    noise(n, 3).iter().map(place).collect()
+}
+
 #[test]
 fn gradients_of_equal_ids_add_up() {
-    let device = device();
-    let (n, d) = (130, 40);
-    let ids: Vec<i32> = (0..n).map(|i| (i % 7) as i32).collect();
-    let tensor = Tensor::from_i32(&ids, &[n], &device).unwrap();
-    let (dy, dy64) = noise_pair(&[n, d], 1, &device);
-    let (mut dtable, mut want) = rounded(&noise(9 * d, 2), &[9, d], DType::F32, &device);
-    backward(&tensor, &dy, &mut dtable).unwrap();
-    for i in 0..n {
-        for c in 0..d {
-            want[ids[i] as usize * d + c] += dy64[i * d + c];
+    for d in [1, 7, 40, 260, 512] {
+        for n in [1, 32, 33, 255, 513, 1025] {
+            check_gradient(&vec![8; n], d, 9);
+            check_gradient(&(0..n).map(|i| (i % 7) as i32).collect::<Vec<_>>(), d, 9);
+            check_gradient(&(0..n).rev().map(|i| (i / 40) as i32).collect::<Vec<_>>(), d, 40);
+            check_gradient(&frequent(n, 600), d, 600);
         }
     }
-    assert_tensor_close("dtable", &dtable, &want, 1e-5);
+}
+
+#[test]
+fn gradients_of_many_rows_and_large_tables() {
+    check_gradient(&frequent(5000, 4096), 64, 4096);
+    check_gradient(&vec![4095; 20_000], 8, 4096);
+    check_gradient(&frequent(5000, 300_000), 7, 300_000);
+    // Rows for which a block sorts more than one row a thread.
+    check_gradient(&frequent(140_000, 50_000), 3, 50_000);
+    check_gradient(&[], 5, 3);
+}
+
+#[test]
+fn ids_outside_the_table_have_no_gradient() {
+    if device().is_cpu() {
+        return;
+    }
+    let ids: Vec<i32> = (0..700)
+        .map(|i| if i % 3 == 0 { [-1, 50, i32::MIN, i32::MAX][i % 4] } else { i as i32 % 50 })
+        .collect();
+    check_gradient(&ids, 40, 50);
+    check_gradient(&[-1; 100], 33, 50);
 }
 
 #[test]

@@ -13,14 +13,20 @@ struct Team {
     name: &'static str,
     threads: usize,
     groups_per_block: usize,
+    // Blocks of the backward pass that a multiprocessor has registers for.
+    resident: usize,
 }
 
 impl Team {
     fn choose(d: usize, width: Width) -> Result<Self> {
+        let warps = |name, resident| Ok(Self { name, threads: 256, groups_per_block: 8, resident });
+        let block = |name, threads| Ok(Self { name, threads, groups_per_block: 1, resident: 2 });
         match d.div_ceil(width.elements) {
-            0..=128 => Ok(Self { name: "warp", threads: 256, groups_per_block: 8 }),
-            129..=1024 => Ok(Self { name: "block", threads: 256, groups_per_block: 1 }),
-            1025..=4096 => Ok(Self { name: "large", threads: 1024, groups_per_block: 1 }),
+            0..=32 => warps("warp1", 4),
+            33..=64 => warps("warp2", 2),
+            65..=128 => warps("warp4", 2),
+            129..=1024 => block("block", 256),
+            1025..=4096 => block("large", 1024),
             _ => Err(Error::unsupported(
                 "rms_norm",
                 format!("{d} columns on CUDA (at most 4096 vectors of 16 bytes, or 4096 unaligned columns)"),
@@ -34,7 +40,7 @@ impl Team {
 
     // Small groups are many: give each warp several, and the gradient few partial sums.
     fn blocks(&self, groups: usize, device: &CudaDevice) -> usize {
-        groups.div_ceil(self.groups_per_block).min(2 * device.multiprocessors())
+        groups.div_ceil(self.groups_per_block).min(self.resident * device.multiprocessors())
     }
 }
 

@@ -13,8 +13,17 @@ fn tolerance(device: &Device) -> f32 {
 }
 
 /// Rows, groups, width of a group.
-const SIZES: [(usize, usize, usize); 6] =
-    [(1, 1, 1), (1, 1, 576), (63, 1, 96), (130, 3, 40), (7, 5, 33), (600, 1, 257)];
+const SIZES: [(usize, usize, usize); 9] = [
+    (1, 1, 1),
+    (1, 1, 576),
+    (63, 1, 96),
+    (130, 3, 40),
+    (7, 5, 33),
+    (600, 1, 257),
+    (1100, 1, 256),
+    (70, 2, 64),
+    (300, 1, 127),
+];
 
 #[test]
 fn definition_agrees_with_finite_differences() {
@@ -52,6 +61,23 @@ fn outputs_and_gradients_match_the_definition() {
             assert_tensor_close("dx + residual", &got, &want, tolerance(&device));
         }
     }
+}
+
+#[test]
+fn gradients_have_the_same_bits_in_every_run() {
+    let device = device();
+    if device.is_cpu() {
+        return;
+    }
+    let (n, d) = (5000, 256);
+    let ((x, _), (dy, _)) = (noise_pair(&[n, d], 1, &device), noise_pair(&[n, d], 2, &device));
+    let (w, _) = rounded(&noise(d, 3), &[d], DType::F32, &device);
+    let run = || {
+        let mut dweight = Tensor::zeros(&[d], DType::F32, &device).unwrap();
+        let dx = backward(&dy, (&x).into(), &w, EPS, Some(&dy), &mut dweight).unwrap();
+        (dx.to_f32_vec().unwrap(), dweight.to_f32_vec().unwrap())
+    };
+    assert_eq!(run(), run());
 }
 
 #[test]
