@@ -1,7 +1,8 @@
 #!/bin/bash
 # The joint pair (issue 4): attention and memory, 1.0B tokens each, second passes on every second batch from the
-# start (attention: window 64; memory: dilated, D = 64), then 7M tokens of fine-tuning, then evaluation: dense and
-# every method of `wane compare`, with SnapKV's wide pooling beside the default.
+# start (attention: window 64; memory: dilated, D = 64), then 7M tokens of fine-tuning; then a second cycle of 300M
+# tokens and the same fine-tuning; then evaluation: dense and every method of `wane compare`, with SnapKV's wide pooling
+# beside the default.
 #
 #   runs/joint.sh            trains, fine-tunes, evaluates what is missing; start it again until it says `finished`
 #
@@ -13,8 +14,8 @@
 #   COLLECT=                 folder that receives models, records (.xz) and curves, each below 16 MB
 #   TRAIN_ARGS= SFT_ARGS=    more arguments of `wane train`, e.g. "--steps 10" for a trial on a CPU
 #
-# Time on one H100 (2026-11-26): attention 420 s, memory 490 s, fine-tuning 3 s each, at 2.4M and 2.0M tokens/s; the evaluation
-# was left out (SAMPLES=0) for runs/protocol.sh. So LIMIT=580 twice in a row on one GPU, once on two.
+# Time on one H100 (2026-11-26): the first cycle 420 s (attention) and 490 s (memory), fine-tuning 3 s each, at 2.4M and
+# 2.0M tokens/s; the evaluation was left out (SAMPLES=0) for runs/protocol.sh. So LIMIT=580 three times in a row on one GPU.
 set -eu
 cd "$(dirname "$0")/.."
 seed=${SEED:-1}
@@ -86,15 +87,26 @@ evaluate() {
     touch "$pair/eval-$backbone/.complete"
 }
 
+# fine_tune NAME OFFSET: on samples of another seed each time.
+fine_tune() {
+    # shellcheck disable=SC2086
+    train "$1-sft" runs/joint-sft.toml "$device" --seed $((seed + $2)) --set "model.init=$out/$1/model" \
+        --set "data.generated.seed=$((20000 + seed + $2))" ${SFT_ARGS:-}
+}
+
 chain() {
     local backbone=$1 device=$2 name=joint-$1-s$seed
     # shellcheck disable=SC2086
     train "$name" "runs/joint-$backbone.toml" "$device" --seed "$seed" ${TRAIN_ARGS:-} || return
+    fine_tune "$name" 1 || return
+    local pass=dilated
+    [ "$backbone" = memory ] || pass=window
     # shellcheck disable=SC2086
-    train "$name-sft" runs/joint-sft.toml "$device" --seed $((seed + 1)) --set "model.init=$out/$name/model" \
-        --set "data.generated.seed=$((20001 + seed))" ${SFT_ARGS:-} || return
+    train "$name-more" runs/joint-more.toml "$device" --seed $((seed + 200)) --set "joint.pass=$pass" \
+        --set "model.init=$out/$name-sft/model" ${TRAIN_ARGS:-} || return
+    fine_tune "$name-more" 201 || return
     if [ ! -f "$pair/$backbone/config.json" ]; then
-        cp -r "$out/$name-sft/model" "$pair/$backbone.new"
+        cp -r "$out/$name-more-sft/model" "$pair/$backbone.new"
         mv "$pair/$backbone.new" "$pair/$backbone"
     fi
     [ "$samples" -eq 0 ] || evaluate "$backbone" "$device"

@@ -4,8 +4,8 @@
 #
 #   runs/protocol.sh         runs what is missing; start it again until it says `finished`
 #
-#   SAMPLES=500              samples of each task; RANDOM_SAMPLES, EXTRA_SAMPLES, HITS_SAMPLES default to it
-#   PARTS="paper prefix random extra hits"   in this order, so that the most important come first
+#   SAMPLES=500              samples of each task; PURE_SAMPLES and HITS_SAMPLES default to it
+#   PARTS="paper prefix random extra hits pure"   in this order, so that the most important come first
 #   LIMIT=0                  seconds after which it stops (0: never)
 #   DEVICES="cuda:0"         parts are spread over them
 #   JOBS=5                   parts that run at the same time, each a process
@@ -23,7 +23,7 @@ limit=${LIMIT:-0}
 tasks=${TASKS:-niah}
 out=${RESULTS:-runs/out/protocol}
 jobs=${JOBS:-5}
-read -r -a parts <<<"${PARTS:-paper prefix random extra hits}"
+read -r -a parts <<<"${PARTS:-paper prefix random extra hits pure}"
 read -r -a models <<<"${MODELS:-models/attention models/memory}"
 read -r -a devices <<<"${DEVICES:-cuda:0}"
 [ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
@@ -37,12 +37,11 @@ for k in 16 8 4; do paper+=("moba:block=64,k=$k"); done
 for k in 8 4; do paper+=("moba:block=128,k=$k"); done
 for k in 1024 512 256; do paper+=("snapkv:k=$k"); done
 # Table 5: the choice replaced by a uniform draw, forced parts kept; and the draw alone.
-random=()
-for selector in random random_pure; do
-    for seed in 0 1 2 3 4; do
-        for method in quest:block=64,k=16 moba:block=64,k=16 snapkv:k=1024; do
-            random+=("$method,selector=$selector,seed=$seed")
-        done
+random=() pure=()
+for seed in 0 1 2 3 4; do
+    for method in quest:block=64,k=16 moba:block=64,k=16 snapkv:k=1024; do
+        random+=("$method,selector=random,seed=$seed")
+        pure+=("$method,selector=random_pure,seed=$seed")
     done
 done
 # What the paper did not try.
@@ -55,24 +54,26 @@ extra=(
     "snapkv:k=1024,kernel=15,pool=max" "snapkv:k=512,kernel=15,pool=max" "snapkv:k=256,kernel=15,pool=max"
 )
 for k in 16 8 4; do extra+=("quest:block=64,k=$k,local=2" "moba:block=64,k=$k,local=2"); done
+extra+=("moba:block=16,k=64")
 hits=(quest:block=64,k=16 quest:block=64,k=4 snapkv:k=1024 snapkv:k=256 moba:block=64,k=16 moba:block=64,k=4)
 
 left() { if [ "$limit" -eq 0 ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
 
 # part PART MODEL DEVICE: true once it is complete. Records are written one by one, so an ended run goes on.
 part() {
-    local part=$1 model=$2 device=$3 folder methods=() count form=input
+    local part=$1 model=$2 device=$3 folder methods=() count=$samples form=input
     folder=$out/$part-$(basename "$model")
     [ ! -f "$folder/.complete" ] || return 0
     [ "$(left)" -ge 20 ] || return 1
     mkdir -p "$folder"
     case $part in
-    paper) methods=("${paper[@]}") count=$samples ;;
-    prefix) methods=("${paper[@]}") count=$samples form=prefix ;;
-    random) methods=("${random[@]}") count=${RANDOM_SAMPLES:-$samples} ;;
-    extra) methods=("${extra[@]}") count=${EXTRA_SAMPLES:-$samples} ;;
+    paper) methods=("${paper[@]}") ;;
+    prefix) methods=("${paper[@]}") form=prefix ;;
+    random) methods=("${random[@]}") ;;
+    pure) methods=("${pure[@]}") count=${PURE_SAMPLES:-$samples} ;;
+    extra) methods=("${extra[@]}") ;;
     hits) methods=("${hits[@]}") count=${HITS_SAMPLES:-$samples} ;;
-    *) echo "PARTS: unknown part $part (paper prefix random extra hits)" >&2; return 2 ;;
+    *) echo "PARTS: unknown part $part (paper prefix random extra hits pure)" >&2; return 2 ;;
     esac
     local command=("$wane" eval --method "${methods[@]}" --prompt-form "$form")
     [ "$part" != hits ] || command=("$wane" hits --method "${methods[@]}" --prompt-form "$form")
@@ -116,4 +117,4 @@ if [ $status -ne 0 ]; then
     echo "not finished after $SECONDS s: start it again"
     exit 75
 fi
-echo "finished after $SECONDS s: $out; page: $wane report $out/{paper,random,extra,hits,prefix}-*/ --out $out/page"
+echo "finished after $SECONDS s: $out; page: $wane report $out/{paper,prefix,random,extra,hits,pure}-*/ --out $out/page"
