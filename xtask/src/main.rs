@@ -48,6 +48,8 @@ fn step(name: &str, arguments: &[&str]) -> Result<()> {
 }
 
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Of the checkout that cargo runs, which need not be the one that built this program into a shared target folder.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = Path::new(&here);
     here.parent().unwrap_or(here).to_owned()
 }

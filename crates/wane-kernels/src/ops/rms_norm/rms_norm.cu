@@ -152,16 +152,16 @@ __device__ __forceinline__ void backward(const T* __restrict__ dy, const T* __re
     for (int col = threadIdx.x; col < d; col += blockDim.x) to[col] = weight_sums[col];
 }
 
-#define KERNELS(SUFFIX, T, V, N, WARP, THREADS)                                                                         \
+#define KERNELS(SUFFIX, T, V, N, WARP, THREADS)                                                                      \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
         forward_##SUFFIX(const T* x, const void* w, int w_f32, T* y, i64 total, int groups, int d, int stride,       \
                          float eps) {                                                                                \
-        forward<T, V, N, WARP>(x, w, w_f32, y, total, groups, d, stride, eps);                                          \
+        forward<T, V, N, WARP>(x, w, w_f32, y, total, groups, d, stride, eps);                                       \
     }                                                                                                                \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
         backward_##SUFFIX(const T* dy, const T* x, const void* w, int w_f32, const T* residual, T* dx,               \
                           float* partial, i64 total, int groups, int d, int stride, float eps) {                     \
-        backward<T, V, N, WARP>(dy, x, w, w_f32, residual, dx, partial, total, groups, d, stride, eps);                 \
+        backward<T, V, N, WARP>(dy, x, w, w_f32, residual, dx, partial, total, groups, d, stride, eps);              \
     }
 
 KERNELS(warp1_bf16_wide, bf16, 8, 1, true, 256)
