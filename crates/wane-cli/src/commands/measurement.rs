@@ -20,7 +20,7 @@ use wane_model::checkpoint;
 
 use super::interrupt::stop_on_ctrl_c;
 use super::loaded::load;
-use super::ruler::named_template;
+use super::ruler_template::named_template;
 use super::samples::SampleArgs;
 use super::shared::scorer;
 

@@ -22,6 +22,7 @@ mod ruler_check;
 mod ruler_files;
 mod ruler_pairs;
 mod ruler_score;
+mod ruler_template;
 mod samples;
 mod shared;
 pub(crate) mod tasks;

@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use wane_eval::ruler::size::Search;
-use wane_eval::ruler::template::ModelTemplate;
 use wane_eval::ruler::words::WordList;
 use wane_eval::ruler::{self, Request, jsonl, tasks};
-use wane_model::{ChatTemplate, Tokenizer, checkpoint};
+use wane_model::Tokenizer;
 
 use super::ruler_files::FileArgs;
+use super::ruler_template::TemplateArgs;
+use super::samples::word_list;
 use super::{ruler_check, ruler_pairs, ruler_score};
 
 /// The subcommands.
@@ -74,47 +75,6 @@ pub(crate) struct GenerateArgs {
     /// Folder to write to
     #[arg(long)]
     out: PathBuf,
-}
-
-/// What stands around the task's text.
-#[derive(Debug, Args)]
-pub(crate) struct TemplateArgs {
-    /// Model template: `own` (the chat template beside the tokenizer) or one of NVIDIA's (base, meta-llama3, ...)
-    #[arg(long, default_value = "base", value_name = "NAME")]
-    template: String,
-    /// Leave the template out of the samples and keep its tokens free, as NVIDIA's --prepare_for_ns
-    #[arg(long)]
-    reserve_template: bool,
-}
-
-impl TemplateArgs {
-    /// The template for a tokenizer.
-    pub(crate) fn open(&self, spec: &str, tokenizer: &Tokenizer) -> anyhow::Result<ModelTemplate> {
-        let template = named_template(&self.template, || {
-            checkpoint::open_chat_template(Path::new(spec))
-                .with_context(|| format!("--template own: {spec} is no model folder or .gguf file"))
-        })?;
-        Ok(if self.reserve_template { template.reserved(tokenizer)? } else { template })
-    }
-}
-
-/// The template of a name; `own` asks for the model's.
-pub(crate) fn named_template(
-    name: &str,
-    own: impl FnOnce() -> anyhow::Result<Option<ChatTemplate>>,
-) -> anyhow::Result<ModelTemplate> {
-    if name != "own" {
-        return Ok(ModelTemplate::named(name)?);
-    }
-    let template = own()?.context(
-        "the model has no chat template: name one of NVIDIA's with --template, or use a prompt form without one",
-    )?;
-    Ok(ModelTemplate::own(&template)?)
-}
-
-/// Reads the version of the word lists.
-pub(crate) fn word_list(text: &str) -> Result<WordList, String> {
-    WordList::parse(text).ok_or_else(|| format!("unknown word list `{text}`: expected 2.2.0 or 3.0.1"))
 }
 
 fn search(text: &str) -> Result<Search, String> {

@@ -9,10 +9,10 @@ use wane_eval::ruler::words::WordList;
 use wane_eval::ruler::{self, Request, jsonl, tasks};
 use wane_model::Tokenizer;
 
-use super::ruler::{TemplateArgs, word_list};
 use super::ruler_files::FileArgs;
 use super::ruler_score::write;
-use super::samples::FormArg;
+use super::ruler_template::TemplateArgs;
+use super::samples::{FormArg, word_list};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

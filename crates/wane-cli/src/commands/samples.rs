@@ -11,7 +11,6 @@ use wane_eval::ruler::template::ModelTemplate;
 use wane_eval::ruler::words::WordList;
 use wane_eval::runner::Job;
 
-use super::ruler::word_list;
 use super::ruler_files::FileArgs;
 use super::shared::PlaceArgs;
 
@@ -107,4 +106,9 @@ impl SampleArgs {
             kv_dtype: self.place.kv_dtype()?,
         })
     }
+}
+
+/// Reads the version of the word lists.
+pub(crate) fn word_list(text: &str) -> Result<WordList, String> {
+    WordList::parse(text).ok_or_else(|| format!("unknown word list `{text}`: expected 2.2.0 or 3.0.1"))
 }

@@ -9,8 +9,8 @@ use super::load::short_hash;
 use super::method::Method;
 use super::pairing::{self, Look, Named, Pair};
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
-use super::statements::{Statement, Verdict};
-use super::{OrReason, input, tables};
+use super::statements::{self, Statement, Verdict};
+use super::{OrReason, input};
 use crate::hits::record::{Hits, Measured, VERSION, cells};
 use crate::ruler::TASKS;
 use crate::{Error, Result};
@@ -314,7 +314,7 @@ pub(super) fn statements(kind: &Kinds, number: usize) -> Sheet {
         }
     }
     let caption = "The ten best heads of each task. Hit rates have no intervals: a statement holds if it does in every task; else the counts of tasks are given";
-    tables::of_statements(all, format!("statements-hits-{number}"), caption.into())
+    statements::sheet(all, format!("statements-hits-{number}"), caption.into())
 }
 
 fn share(count: usize, of: usize) -> f64 {

@@ -20,6 +20,7 @@ mod heads;
 mod input;
 mod load;
 mod method;
+mod numbers;
 mod page;
 mod pairing;
 mod palette;

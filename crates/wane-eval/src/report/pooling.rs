@@ -3,10 +3,10 @@
 //! the records show that case (`median answer > kernel`), and rows with wide pooling are set beside the default.
 
 use super::method::{WIDE_POOLING, budget_name};
+use super::numbers::{points, signed};
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
 use super::study::Study;
 use super::svg::escape;
-use super::tables::{points, signed};
 
 /// What a reader of SnapKV's rows should know.
 #[derive(Debug)]

@@ -4,11 +4,11 @@
 //! An interval says how sure a gain is for the weights at hand; the range over seeds says what training again
 //! would have given. Does not do: intervals over seeds; two or three seeds allow none.
 
+use super::numbers::{points, signed};
 use super::pairing::Seeds;
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
-use super::statements::{Statement, Verdict, place, scopes, side};
+use super::statements::{self, Statement, Verdict, place, scopes, side};
 use super::study::{Difference, Study};
-use super::tables::{of_statements, points, signed};
 use super::{OrReason, csv};
 
 /// Mean, least and most of one value a seed.
@@ -97,7 +97,7 @@ fn statements(study: &Study, family: &Seeds, [number, place_of]: [usize; 2]) -> 
         "{}: mean of the seeds' gains in points, in brackets the least and the most. Of settings that every seed has. A statement holds if the interval of every seed at every setting lies above 0; otherwise the counts of seeds and settings are given",
         title(family)
     );
-    of_statements(all, format!("statements-seeds-{number}-{place_of}"), caption)
+    statements::sheet(all, format!("statements-seeds-{number}-{place_of}"), caption)
 }
 
 fn table(study: &Study, family: &Seeds, [number, place_of]: [usize; 2]) -> Sheet {

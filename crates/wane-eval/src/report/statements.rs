@@ -9,9 +9,10 @@
 //! adjectives.
 
 use super::method::{WIDE_POOLING, budget_name};
+use super::numbers::{sign, signed};
 use super::published;
+use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
 use super::study::{Difference, Study};
-use super::tables::{sign, signed};
 
 /// What a number of intervals (or of tasks) say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +218,33 @@ fn cells(study: &Study, pair: usize) -> Option<Statement> {
         ),
         published: String::new(),
     })
+}
+
+/// A table of statements.
+pub(super) fn sheet(all: Vec<Statement>, id: String, caption: String) -> Sheet {
+    let row = |s: Statement| Row {
+        label: s.claim,
+        kind: Kind::Measured,
+        cells: vec![
+            Cell::text(s.verdict.name()),
+            Cell::text(s.evidence),
+            if s.published.is_empty() { Cell::text("\u{2013}") } else { Cell::text(s.published) },
+        ],
+        id: None,
+        source: None,
+    };
+    Sheet {
+        id,
+        caption,
+        layout: Layout::Words,
+        columns: vec![
+            column("statement", ""),
+            column("here", "by the rule above the table"),
+            column("measured", ""),
+            column("published gains", "of memory over attention at the same settings, in the same order"),
+        ],
+        groups: vec![Group { title: String::new(), rows: all.into_iter().map(row).collect() }],
+    }
 }
 
 #[cfg(test)]

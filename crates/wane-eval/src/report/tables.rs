@@ -3,10 +3,10 @@
 
 use super::OrReason;
 use super::load::{Loaded, short_hash};
+use super::numbers::{points, sign, signed, signed_finely};
 use super::published::{self, Pair};
 use super::sheet::{Cell, Column, Group, Kind, Layout, Row, Sheet, Source, column};
-use super::statements::Statement;
-use super::study::{Accuracy, Arm, Cost, Difference, Study};
+use super::study::{Accuracy, Arm, Cost, Study};
 use crate::ruler::TASKS;
 use crate::statistics::Interval;
 use crate::table::{bytes, short};
@@ -74,29 +74,6 @@ fn percent(accuracy: &Accuracy, full: usize) -> Cell {
             String::new()
         },
     }
-}
-
-pub(super) fn points(difference: &Difference) -> Cell {
-    let text = signed(100.0 * difference.value);
-    match &difference.ends {
-        Ok([low, high]) => Cell {
-            text,
-            detail: format!("{} to {}", signed(100.0 * low), signed(100.0 * high)),
-            note: String::new(),
-        },
-        Err(reason) => Cell { text, detail: "-".into(), note: reason.clone() },
-    }
-}
-
-/// A number with its sign; zero has none.
-pub(super) fn signed(value: f64) -> String {
-    let text = format!("{value:+.1}");
-    if text == "+0.0" || text == "-0.0" { "0.0".into() } else { text.replace('-', "\u{2212}") }
-}
-
-/// Like [`signed`], to a hundredth.
-pub(super) fn signed_finely(value: f64) -> String {
-    if sign(value) == 0 { "0.00".into() } else { format!("{value:+.2}").replace('-', "\u{2212}") }
 }
 
 fn published_row(label: String, values: Vec<OrReason<f64>>, show: fn(f64) -> String, kind: Kind) -> Row {
@@ -188,17 +165,6 @@ fn accuracy(study: &Study, [number, place]: [usize; 2], name: &str, arms: &[usiz
         layout: Layout::Numbers,
         columns: task_columns(study, "model", &[("mean", "mean of the tasks"), ("n", "records")]),
         groups: arms.iter().map(group).collect(),
-    }
-}
-
-/// 1, 0 or -1; a difference below a rounding error is 0.
-pub(super) fn sign(value: f64) -> i8 {
-    if value.abs() < 1e-9 {
-        0
-    } else if value > 0.0 {
-        1
-    } else {
-        -1
     }
 }
 
@@ -444,32 +410,5 @@ pub(super) fn statements(study: &Study, pair: usize, number: usize) -> Option<Sh
         "{}, mean of the tasks, points, 95 % intervals by paired bootstrap: over samples of these weights, not over training seeds. A statement holds if every interval lies above 0, its opposite if every one lies below; it is not decided if every one holds 0; otherwise the counts are given",
         study.gain_name(pair)
     );
-    (!all.is_empty()).then(|| of_statements(all, format!("statements-{number}-{pair}"), caption))
-}
-
-/// A table of statements.
-pub(super) fn of_statements(all: Vec<Statement>, id: String, caption: String) -> Sheet {
-    let row = |s: Statement| Row {
-        label: s.claim,
-        kind: Kind::Measured,
-        cells: vec![
-            Cell::text(s.verdict.name()),
-            Cell::text(s.evidence),
-            if s.published.is_empty() { Cell::text("\u{2013}") } else { Cell::text(s.published) },
-        ],
-        id: None,
-        source: None,
-    };
-    Sheet {
-        id,
-        caption,
-        layout: Layout::Words,
-        columns: vec![
-            column("statement", ""),
-            column("here", "by the rule above the table"),
-            column("measured", ""),
-            column("published gains", "of memory over attention at the same settings, in the same order"),
-        ],
-        groups: vec![Group { title: String::new(), rows: all.into_iter().map(row).collect() }],
-    }
+    (!all.is_empty()).then(|| super::statements::sheet(all, format!("statements-{number}-{pair}"), caption))
 }

@@ -5,12 +5,12 @@
 use crate::report::chart::{Dot, Dots, Scale};
 use crate::report::drawing::{Font, Ink, Marker};
 use crate::report::figure::{Figure, Panel, Sample, mark_key};
+use crate::report::numbers::signed;
 use crate::report::pairing::Look;
 use crate::report::published;
 use crate::report::raster::text_width;
 use crate::report::statements::say;
 use crate::report::study::Study;
-use crate::report::tables::signed;
 
 const WIDTH: f64 = 380.0;
 
