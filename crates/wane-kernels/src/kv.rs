@@ -102,18 +102,6 @@ impl Page {
             _ => self.memory.f32s().as_ptr() as u64,
         })
     }
-
-    /// A copy with one owner.
-    ///
-    /// # Errors
-    /// The device is out of memory.
-    pub fn duplicate(&self) -> Result<Arc<Self>> {
-        let mut copy = self.pool.allocate()?;
-        if let Some(page) = Arc::get_mut(&mut copy) {
-            page.memory.copy_from(&self.memory)?;
-        }
-        Ok(copy)
-    }
 }
 
 impl Drop for Page {

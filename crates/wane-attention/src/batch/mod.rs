@@ -19,7 +19,7 @@ use wane_kernels::ops::embedding::embedding;
 use wane_kernels::ops::paged_kv;
 use wane_kernels::{DType, Tensor, Weight};
 
-use crate::cache::lane::{Lane, PageTable, lane_tensor};
+use crate::cache::lane::{Lane, PageCopies, PageTable, lane_tensor};
 use crate::cache::ring::Rows;
 use crate::cache::words::{Part, Uploaded, Words};
 use crate::phases::{BlockReads, DecodeStep, LayerSelector, LayerStart};
@@ -306,6 +306,7 @@ impl DecodeBatch {
             .flat_map(|step| self.first_positions.iter().map(move |position| (position + step) as i32));
         let positions = words.push(&[steps, self.len()], steps_positions);
         let mut coming: Vec<(Vec<Rows>, Coming, Part)> = Vec::new();
+        let mut copies = PageCopies::default();
         let mut plans = Vec::with_capacity(self.config.layers);
         for layer in 0..self.config.layers {
             let rows: Vec<_> = lanes(&self.caches, layer).map(|lane| lane.rows.clone()).collect();
@@ -318,9 +319,11 @@ impl DecodeBatch {
                     coming.len() - 1
                 }
             };
-            plans.push(self.plan_layer(layer, number, &coming[number].1, &mut words)?);
+            plans.push(self.plan_layer(layer, (number, &coming[number].1), &mut copies, &mut words)?);
         }
+        let copies = copies.part(&mut words);
         let uploaded = words.upload(self.config.pool.device())?;
+        paged_kv::copy_pages(&uploaded.part(&copies)?, &self.config.pool)?;
         self.positions = uploaded.part(&positions)?;
         let mut schedules = Vec::with_capacity(coming.len());
         for (_, schedule, lens) in coming {
@@ -343,15 +346,15 @@ impl DecodeBatch {
     fn plan_layer(
         &mut self,
         layer: usize,
-        schedule: usize,
-        coming: &Coming,
+        (schedule, coming): (usize, &Coming),
+        copies: &mut PageCopies,
         words: &mut Words,
     ) -> Result<LayerPlan> {
         let pool = self.config.pool.clone();
         let all = self.caches.iter_mut().flat_map(|cache| &mut cache.layers[layer].lanes);
         for (lane, &len) in all.zip(&coming.lens()[self.steps - 1]) {
             let first_written = if lane.rows.ring.is_some() { 0 } else { lane.rows.len };
-            lane.reserve(&pool, first_written, len)?;
+            lane.reserve(&pool, first_written, len, copies)?;
         }
         let lane_heads = self.caches[0].layers[layer].lanes.len();
         let table = PageTable::part(lanes(&self.caches, layer), words);

@@ -89,6 +89,7 @@ impl SequenceCache {
         state.prompt = len;
         state.complete = true;
         state.retained = None;
+        state.lanes.iter_mut().for_each(Lane::seal);
         let key_lanes = state.lanes.clone();
         if per_query_head {
             // Shared pages: nothing is copied before something is written.
@@ -109,9 +110,9 @@ impl SequenceCache {
             (None, None) => return Ok(None),
         };
         let rows = Rows { len: count, ring: rule.map(|rule| Ring::new(rule, kept)) };
-        let mut to = vec![Lane { pages: Vec::new(), rows }; lanes];
+        let mut to = vec![Lane::with_rows(rows); lanes];
         for lane in &mut to {
-            lane.reserve(&config.pool, 0, count)?;
+            lane.extend(&config.pool, count)?;
         }
         let from_table = PageTable::part(&state.lanes, words);
         let key_table = if per_query_head { PageTable::part(&key_lanes, words) } else { from_table.clone() };

@@ -222,8 +222,7 @@ impl SequenceCache {
 
     /// Bytes of the pages of this sequence, those shared with forks included.
     pub fn resident_bytes(&self) -> usize {
-        let pages: usize =
-            self.layers.iter().flat_map(|layer| &layer.lanes).map(|lane| lane.pages.len()).sum();
+        let pages: usize = self.layers.iter().flat_map(|layer| &layer.lanes).map(Lane::num_pages).sum();
         pages * self.config.pool.page_bytes()
     }
 }

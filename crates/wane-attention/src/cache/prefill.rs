@@ -6,7 +6,7 @@ use wane_kernels::ops::cast::cast;
 use wane_kernels::ops::paged_kv;
 use wane_kernels::{DType, Tensor};
 
-use super::lane::PageTable;
+use super::lane::{PageCopies, PageTable};
 use super::{Chunk, Qkv, SequenceCache};
 use crate::phases::PrefillStep;
 use crate::{Error, Result};
@@ -99,7 +99,7 @@ impl SequenceCache {
     /// The first `keys` rows of a layer, contiguous, in `dtype`.
     pub(super) fn gather(&self, layer: usize, keys: usize, dtype: DType) -> Result<(Tensor, Tensor)> {
         let (lanes, pool) = (&self.layers[layer].lanes, &self.config.pool);
-        let (table, lens) = PageTable::with_counts(lanes, keys, pool)?;
+        let (table, lens) = PageTable::with_counts(lanes, keys, &PageCopies::default(), pool)?;
         let (k, v) = paged_kv::gather(table.view(&lens, keys), 0, keys)?;
         Ok((cast(&k, dtype)?, cast(&v, dtype)?))
     }
@@ -107,11 +107,12 @@ impl SequenceCache {
     fn append(&mut self, layer: usize, qkv: Qkv<'_>, before: usize, keys: usize) -> Result<()> {
         let pool = &self.config.pool;
         let lanes = &mut self.layers[layer].lanes;
+        let mut copies = PageCopies::default();
         for lane in lanes.iter_mut() {
-            lane.reserve(pool, before, keys)?;
+            lane.reserve(pool, before, keys, &mut copies)?;
             lane.rows.len = keys;
         }
-        let (table, start) = PageTable::with_counts(lanes, before, pool)?;
+        let (table, start) = PageTable::with_counts(lanes, before, &copies, pool)?;
         Ok(paged_kv::append(table.view(&start, keys), qkv.k, qkv.v, &start)?)
     }
 

@@ -1,12 +1,12 @@
 //! The cache: pages and their counts, the ring, what is refused.
 
-use wane_kernels::Tensor;
 use wane_kernels::kv::PAGE_LEN;
 use wane_kernels::ops::block_summary::{GroupReduce, group_scores};
 use wane_kernels::ops::cast::cast;
 use wane_kernels::ops::top_k::{Forced, top_k};
 use wane_kernels::ops::window_scores::{Pooling, pool, window_scores};
 use wane_kernels::testing::device;
+use wane_kernels::{DType, Tensor};
 
 use super::ring::{Ring, RingRule, Rows};
 use super::{Chunk, Qkv, SequenceCache};
@@ -80,6 +80,32 @@ fn forks_share_pages_until_they_write() {
     );
     assert_eq!(batch.resident_bytes(), [alone]);
     drop(batch);
+    assert_eq!(config.pool.bytes_in_use(), alone);
+}
+
+#[test]
+fn a_prompt_that_goes_on_after_a_fork_leaves_the_fork_as_it_is() {
+    let config = config(KV_HEADS, 1024);
+    let page = config.pool.page_bytes();
+    let tokens = Tokens::new(&config, PROMPT + PAGE_LEN, 4);
+    let (mut parent, _) = start("dense", &config, &tokens, PROMPT, 0);
+    let alone = config.pool.bytes_in_use();
+    let fork = parent.fork(&Plan::parse("quest:block=16,k=4").unwrap()).unwrap();
+    let keys = fork.keys(0).unwrap().to_f32_vec().unwrap();
+    for layer in 0..LAYERS {
+        let [q, k, v] = tokens.rows(layer, PROMPT, PROMPT + PAGE_LEN);
+        parent.prefill_layer(layer, Qkv { q: &q, k: &k, v: &v }, Chunk::Last).unwrap();
+    }
+    // The page that was not full is copied, and one comes behind it.
+    assert_eq!(config.pool.bytes_in_use(), alone + LAYERS * KV_HEADS * 2 * page);
+    assert_eq!(fork.keys(0).unwrap().to_f32_vec().unwrap(), keys);
+    let all = parent.keys(0).unwrap().to_f32_vec().unwrap();
+    assert_eq!(all[..keys.len()], keys);
+    assert_eq!(
+        all,
+        Tensor::to_f32_vec(&cast(&tokens.rows(0, 0, PROMPT + PAGE_LEN)[1], DType::F32).unwrap()).unwrap()
+    );
+    drop(parent);
     assert_eq!(config.pool.bytes_in_use(), alone);
 }
 

@@ -103,15 +103,17 @@ impl PrefillPhase for Moba {
             return Pairs::causal(len);
         }
         let reads = if self.forced.counted { self.k } else { self.k + self.forced.first + self.forced.local };
-        let attended = |position: usize| {
-            let before = position / self.block;
-            before.min(reads - 1) * self.block + position % self.block + 1
-        };
-        let scored = match self.selector {
-            Selector::Own => (0..len).map(|p| (p / self.block + 1) as u64).sum(),
-            Selector::Random { .. } => 0,
-        };
-        Pairs { attended: (0..len).map(|p| attended(p) as u64).sum(), scored }
+        let mut pairs = Pairs::default();
+        for (number, start) in (0..len).step_by(self.block).enumerate() {
+            // Each query of a block reads it up to itself, and of the blocks before as many as it may.
+            let queries = self.block.min(len - start);
+            let before = number.min(reads - 1) * self.block;
+            pairs.attended += (queries * before + queries * (queries + 1) / 2) as u64;
+            if matches!(self.selector, Selector::Own) {
+                pairs.scored += (queries * (number + 1)) as u64;
+            }
+        }
+        pairs
     }
 }
 

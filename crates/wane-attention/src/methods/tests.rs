@@ -359,6 +359,8 @@ fn pairs_of_a_prompt_are_those_that_are_read() {
     assert_eq!(pairs("quest:block=4,k=2", 5), [15, 0]);
     // Blocks of 2, two read: own block up to the query, and one earlier; each block's mean is scored.
     assert_eq!(pairs("moba:block=2,k=2", 6), [1 + 2 + 3 + 4 + 3 + 4, 1 + 1 + 2 + 2 + 3 + 3]);
+    // The last block has two queries.
+    assert_eq!(pairs("moba:block=3,k=2", 11), [6 + 15 + 15 + 9, 3 + 6 + 9 + 8]);
     assert_eq!(pairs("moba:block=2,k=2,selector=random,seed=0", 6), [17, 0]);
     // Too short to be sparse.
     assert_eq!(pairs("moba:block=4,k=2", 6), [21, 0]);

@@ -1,12 +1,13 @@
 //! Greedy decoding of a batch, which also measures the bytes of its first step.
 //!
 //! A departure rebuilds the batch's tables for all who stay, so sequences that have ended stay in it,
-//! unheard, until a quarter of the rows has ended.
+//! unheard, until a quarter of the rows has ended. For the same reason the first tables are short.
 
 #[cfg(test)]
 mod tests;
 
 use wane_attention::{DecodeBatch, SequenceCache, StepBytes};
+use wane_kernels::Tensor;
 use wane_kernels::ops::sampling::SamplingParams;
 use wane_model::decoder::Decoder;
 use wane_model::generate::{DecodeOptions, next_tokens};
@@ -15,7 +16,7 @@ use super::model;
 use crate::Result;
 
 /// Options that draw the likeliest token.
-pub(super) fn greedy() -> DecodeOptions {
+fn greedy() -> DecodeOptions {
     let sampling = SamplingParams { temperature: 0.0, top_k: 0, top_p: 1.0 };
     DecodeOptions { max_new_tokens: 0, stop_ids: Vec::new(), sampling, seed: 0 }
 }
@@ -25,6 +26,21 @@ pub(super) type Decoded = (Vec<Vec<u32>>, Vec<StepBytes>);
 
 // They leave when one of so many rows has ended.
 const ENDED_PART: usize = 4;
+
+// Steps that the first tables hold: most answers end within them.
+const FIRST_STEPS: usize = 32;
+
+/// The tokens that follow prompts, by the logits [1, vocabulary] of each. Waits for the device, once.
+pub(super) fn first_tokens(logits: &[Tensor], sequences: &[u32]) -> Result<Vec<u32>> {
+    let Some(one) = logits.first() else { return Ok(Vec::new()) };
+    let shape = [logits.len(), one.width()];
+    let mut all = Tensor::uninit(&shape, one.dtype(), one.device()).map_err(model)?;
+    for (row, logits) in logits.iter().enumerate() {
+        all.copy_rows_from(row..row + 1, logits).map_err(model)?;
+    }
+    let keys: Vec<_> = sequences.iter().map(|&sequence| (sequence, 0)).collect();
+    next_tokens(&all, &greedy(), &keys).map_err(model)
+}
 
 /// Decodes all sequences to their end. `examples[i]` is sequence number, most new tokens, and the
 /// token that the prompt's logits gave. Returns the new tokens without the end token, and what each
@@ -36,7 +52,7 @@ pub(super) fn greedy_batch(
     stop_now: &dyn Fn() -> bool,
 ) -> Result<Option<Decoded>> {
     let longest = examples.iter().map(|&(_, most, _)| most).max().unwrap_or(0);
-    let mut batch = DecodeBatch::new(caches, longest.max(1)).map_err(model)?;
+    let mut batch = DecodeBatch::new(caches, longest.clamp(1, FIRST_STEPS)).map_err(model)?;
     let stop = &decoder.config().eos_token_ids;
     let mut generated: Vec<Vec<u32>> = vec![Vec::new(); examples.len()];
     let mut rows: Vec<Row> = examples.iter().enumerate().map(|(i, e)| Row::new(i, e.2)).collect();

@@ -13,42 +13,50 @@ use wane_model::ModelConfig;
 use super::record::{Bytes, Flops};
 use crate::{Error, Result};
 
-/// Operations of an example with a prompt of `prompt` tokens whose first decode step touched `bytes` in
-/// elements of `element` bytes.
-///
-/// # Errors
-/// The plan has a budget that is not resolved.
-pub(super) fn of_example(
-    config: &ModelConfig,
-    plan: &Plan,
-    prompt: usize,
-    bytes: Bytes,
-    element: usize,
-) -> Result<Flops> {
-    let (block_weights, head) = weights(config);
-    let layers = config.num_hidden_layers;
-    let scan = if config.memory.is_some() { 8 * config.kv_width() * layers } else { 0 };
-    let token = 2.0 * block_weights as f64 + scan as f64;
-    let mut attention = 0.0;
-    for layer in 0..layers {
-        let pairs = plan.prefill_pairs(layer, prompt).map_err(|e| Error::Invalid(e.to_string()))?;
-        attention += config.q_width() as f64 * (4 * pairs.attended + 2 * pairs.scored) as f64;
-    }
-    let group = config.num_attention_heads / config.num_key_value_heads.max(1);
-    let elements = (bytes.read_per_step + bytes.summaries_per_step) as f64 / element as f64;
-    Ok(Flops {
-        prefill: token * prompt as f64 + attention + 2.0 * head as f64,
-        per_step: token + 2.0 * head as f64 + 2.0 * group as f64 * elements,
-    })
+/// Weights of a model's matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Weights {
+    blocks: usize,
+    head: usize,
 }
 
-/// Weights of matrix products in all blocks, and in the head.
-fn weights(config: &ModelConfig) -> (usize, usize) {
-    let matrices = config.parameters().into_iter().filter(|(name, shape)| {
-        shape.len() == 2 && !name.contains("embed_tokens") && !name.starts_with("lm_head")
-    });
-    let blocks = matrices.map(|(_, shape)| shape[0] * shape[1]).sum();
-    (blocks, config.vocab_size * config.hidden_size)
+impl Weights {
+    pub(super) fn of(config: &ModelConfig) -> Self {
+        let matrices = config.parameters().into_iter().filter(|(name, shape)| {
+            shape.len() == 2 && !name.contains("embed_tokens") && !name.starts_with("lm_head")
+        });
+        let blocks = matrices.map(|(_, shape)| shape[0] * shape[1]).sum();
+        Self { blocks, head: config.vocab_size * config.hidden_size }
+    }
+
+    /// Operations of an example with a prompt of `prompt` tokens whose first decode step touched `bytes` in
+    /// elements of `element` bytes.
+    ///
+    /// # Errors
+    /// The plan has a budget that is not resolved.
+    pub(super) fn of_example(
+        self,
+        config: &ModelConfig,
+        plan: &Plan,
+        prompt: usize,
+        bytes: Bytes,
+        element: usize,
+    ) -> Result<Flops> {
+        let layers = config.num_hidden_layers;
+        let scan = if config.memory.is_some() { 8 * config.kv_width() * layers } else { 0 };
+        let token = 2.0 * self.blocks as f64 + scan as f64;
+        let mut attention = 0.0;
+        for layer in 0..layers {
+            let pairs = plan.prefill_pairs(layer, prompt).map_err(|e| Error::Invalid(e.to_string()))?;
+            attention += config.q_width() as f64 * (4 * pairs.attended + 2 * pairs.scored) as f64;
+        }
+        let group = config.num_attention_heads / config.num_key_value_heads.max(1);
+        let elements = (bytes.read_per_step + bytes.summaries_per_step) as f64 / element as f64;
+        Ok(Flops {
+            prefill: token * prompt as f64 + attention + 2.0 * self.head as f64,
+            per_step: token + 2.0 * self.head as f64 + 2.0 * group as f64 * elements,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -62,10 +70,11 @@ mod tests {
             "hidden_act":"silu"}"#;
         let config = ModelConfig::from_json(text, std::path::Path::new("config.json")).unwrap();
         // A block: q and o 4 x 4, k and v 4 x 2, three of 4 x 6.
-        assert_eq!(weights(&config), (2 * (16 + 16 + 8 + 8 + 72), 40));
+        let weights = Weights::of(&config);
+        assert_eq!(weights, Weights { blocks: 2 * (16 + 16 + 8 + 8 + 72), head: 40 });
         let plan = Plan::parse("moba:block=2,k=2").unwrap();
         let bytes = Bytes { read_per_step: 400, summaries_per_step: 40, ..Bytes::default() };
-        let flops = of_example(&config, &plan, 6, bytes, 4).unwrap();
+        let flops = weights.of_example(&config, &plan, 6, bytes, 4).unwrap();
         // 17 pairs attended and 12 scored in each layer, q 4 wide.
         let attention = 2.0 * 4.0 * (4.0 * 17.0 + 2.0 * 12.0);
         assert_eq!(flops.prefill, 6.0 * 480.0 + attention + 80.0);

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use wane_attention::Plan;
-
 use super::record::Key;
 use super::{Job, Subject};
 use crate::ruler::data::DataSet;
@@ -26,8 +24,9 @@ pub(super) struct Item {
 }
 
 impl Item {
-    pub(super) fn key(&self, hash: &str, plan: &Plan) -> Key {
-        (hash.to_owned(), plan.canonical(), self.task.name.to_owned(), self.sample)
+    /// Under a method, canonical, of the model of that hash.
+    pub(super) fn key(&self, hash: &str, method: &str) -> Key {
+        (hash.to_owned(), method.to_owned(), self.task.name.to_owned(), self.sample)
     }
 }
 

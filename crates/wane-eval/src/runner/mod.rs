@@ -16,12 +16,12 @@ mod flops;
 pub(crate) mod items;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use wane_attention::{Plan, SequenceCache, SparseFrom};
+use wane_attention::{CacheConfig, Plan, SequenceCache, SparseFrom};
 use wane_kernels::DType;
 use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK, Decoder};
-use wane_model::generate::next_tokens;
 use wane_model::{SpecialTokens, Tokenizer};
 
 use crate::ruler::data::DataSet;
@@ -32,6 +32,7 @@ use crate::ruler::template::ModelTemplate;
 use crate::ruler::words::WordList;
 use crate::ruler::{Metric, TaskEntry};
 use crate::{Error, Result};
+use flops::Weights;
 use identity::identity;
 use items::Item;
 use record::{Bytes, Record, Seconds};
@@ -47,7 +48,7 @@ pub struct Subject<'a> {
     /// The model.
     pub decoder: &'a Decoder,
     /// Its tokenizer.
-    pub tokenizer: std::sync::Arc<Tokenizer>,
+    pub tokenizer: Arc<Tokenizer>,
 }
 
 /// What to measure.
@@ -174,10 +175,11 @@ pub fn evaluate(
         }
     }
     let items = items::make(subject, job)?;
-    let missing = |item: &Item, plan: &Plan| !store.contains(&item.key(&subject.hash, plan));
-    let count = items.iter().map(|i| methods.iter().filter(|m| missing(i, m)).count()).sum();
-    observer.start(subject, count);
-    let mut runner = Runner { subject, job, store, observer };
+    let missing =
+        |method: &str| items.iter().filter(|item| !store.contains(&item.key(&subject.hash, method))).count();
+    observer.start(subject, methods.iter().map(|plan| missing(&plan.canonical())).sum());
+    let weights = Weights::of(subject.decoder.config());
+    let mut runner = Runner { subject, job, store, observer, weights };
     for batch in items.chunks(job.batch.max(1)) {
         let mut groups: Vec<(Plan, Vec<&Plan>)> = Vec::new();
         for plan in &methods {
@@ -205,15 +207,17 @@ struct Runner<'a> {
     job: &'a Job<'a>,
     store: &'a mut Store,
     observer: &'a mut dyn Observer,
+    weights: Weights,
 }
 
 impl Runner<'_> {
     /// Reads the batch's prompts in one way, and runs every method that starts so.
     fn group(&mut self, batch: &[Item], prefill: &Plan, plans: &[&Plan]) -> Result<End> {
         let hash = &self.subject.hash;
+        let names: Vec<String> = plans.iter().map(|plan| plan.canonical()).collect();
         let batch: Vec<&Item> = batch
             .iter()
-            .filter(|item| plans.iter().any(|plan| !self.store.contains(&item.key(hash, plan))))
+            .filter(|item| names.iter().any(|name| !self.store.contains(&item.key(hash, name))))
             .collect();
         if batch.is_empty() {
             return Ok(End::Complete);
@@ -228,25 +232,12 @@ impl Runner<'_> {
             keep_queries: keep_queries.transpose()?.unwrap_or(0),
         };
         let config = self.subject.decoder.cache_config(options);
-        let mut read = Vec::with_capacity(batch.len());
-        for item in &batch {
-            let start = Instant::now();
-            config.pool.reset_peak();
-            let before = config.pool.bytes_in_use();
-            let mut cache = SequenceCache::new(prefill, &config, item.sequence).map_err(model)?;
-            let logits = self.subject.decoder.prefill(&mut cache, &item.ids, DEFAULT_CHUNK).map_err(model)?;
-            let first = next_tokens(&logits, &decode::greedy(), &[(item.sequence, 0)]).map_err(model)?[0];
-            let peak = config.pool.peak_bytes() - before;
-            read.push(Read { cache, first, seconds: start.elapsed().as_secs_f64(), peak });
-            if self.observer.stop() {
-                return Ok(End::Stopped);
-            }
-        }
-        for plan in plans {
+        let Some(read) = self.read(&batch, prefill, &config)? else { return Ok(End::Stopped) };
+        for (plan, name) in plans.iter().zip(&names) {
             let wanted: Vec<(&Item, &Read)> = batch
                 .iter()
                 .zip(&read)
-                .filter(|(item, _)| !self.store.contains(&item.key(hash, plan)))
+                .filter(|(item, _)| !self.store.contains(&item.key(hash, name)))
                 .map(|(item, read)| (*item, read))
                 .collect();
             if !wanted.is_empty() {
@@ -257,6 +248,28 @@ impl Runner<'_> {
             }
         }
         Ok(End::Complete)
+    }
+
+    /// Reads the batch's prompts. The device is given all of them before the first tokens are asked for, so it
+    /// reads one while the next is prepared. `None` if the observer stopped it.
+    fn read(&self, batch: &[&Item], prefill: &Plan, config: &Arc<CacheConfig>) -> Result<Option<Vec<Read>>> {
+        let start = Instant::now();
+        let (mut caches, mut logits) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for item in batch {
+            config.pool.reset_peak();
+            let before = config.pool.bytes_in_use();
+            let mut cache = SequenceCache::new(prefill, config, item.sequence).map_err(model)?;
+            logits.push(self.subject.decoder.prefill(&mut cache, &item.ids, DEFAULT_CHUNK).map_err(model)?);
+            caches.push((cache, config.pool.peak_bytes() - before));
+            if self.observer.stop() {
+                return Ok(None);
+            }
+        }
+        let sequences: Vec<u32> = batch.iter().map(|item| item.sequence).collect();
+        let first = decode::first_tokens(&logits, &sequences)?;
+        let seconds = start.elapsed().as_secs_f64() / batch.len() as f64;
+        let read = |((cache, peak), first)| Read { cache, first, seconds, peak };
+        Ok(Some(caches.into_iter().zip(first).map(read).collect()))
     }
 
     /// Decodes the batch under one method; nothing is recorded of a batch that is stopped within.
@@ -324,7 +337,7 @@ impl Runner<'_> {
             max_new_tokens: item.max_new_tokens,
             seconds,
             bytes,
-            flops: Some(flops::of_example(
+            flops: Some(self.weights.of_example(
                 self.subject.decoder.config(),
                 plan,
                 item.ids.len(),

@@ -48,9 +48,9 @@ pub struct Record {
 /// Times of one example.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seconds {
-    /// Reading the prompt, which methods with the same prefill share.
+    /// This example's share of reading its batch's prompts, which methods with the same prefill share.
     pub prefill: f64,
-    /// This example's share of its batch's decoding.
+    /// This example's share of its batch's forks and decoding.
     pub decode: f64,
     /// Examples decoded together.
     pub batch: usize,

@@ -86,9 +86,8 @@ pub struct CudaDevice {
 
 /// Maps a driver error to ours.
 pub(crate) fn failed(what: impl Into<String>) -> impl FnOnce(DriverError) -> Error {
-    let what = what.into();
     move |cause| Error::Cuda {
-        what,
+        what: what.into(),
         cause: match (cause.error_name(), cause.error_string()) {
             (Ok(name), Ok(text)) => format!("{} ({})", text.to_string_lossy(), name.to_string_lossy()),
             _ => format!("{:?}", cause.0),

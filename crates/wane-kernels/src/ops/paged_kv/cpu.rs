@@ -107,3 +107,12 @@ pub(super) fn compact(from: KvView<'_>, keep: &Selection, to: KvView<'_>) -> Res
         Ok(())
     })
 }
+
+pub(super) fn copy_pages(copies: &Tensor, page_bytes: usize) {
+    let address = |words: &[i32]| u64::from(words[0] as u32) | (u64::from(words[1] as u32) << 32);
+    copies.i32s().par_chunks(4).for_each(|pair| {
+        let (from, to) = (address(&pair[..2]) as *const u8, address(&pair[2..]) as *mut u8);
+        // SAFETY: both are pages of this many bytes, and nobody else has the copy (the caller's duty).
+        unsafe { std::ptr::copy_nonoverlapping(from, to, page_bytes) };
+    });
+}

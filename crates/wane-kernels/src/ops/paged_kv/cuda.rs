@@ -84,3 +84,12 @@ pub(super) fn compact(from: KvView<'_>, keep: &Selection, to: KvView<'_>) -> Res
         ],
     )
 }
+
+pub(super) fn copy_pages(copies: &Tensor, page_bytes: usize) -> Result<()> {
+    device_of(copies)?.launch(
+        &MODULE,
+        "copy_pages",
+        Launch::new(copies.dim(0), 256),
+        args![address(copies)?, (page_bytes / 16) as i32],
+    )
+}

@@ -1,4 +1,4 @@
-//! Writing, reading back and compacting cached rows.
+//! Writing, reading back and compacting cached rows; copying pages.
 
 mod cpu;
 mod cuda;
@@ -7,7 +7,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{DType, Device, Error, KvView, Result, Selection, Tensor};
+use crate::{DType, Device, Error, KvView, PagePool, Result, Selection, Tensor};
 
 /// Writes `tokens` new rows of every sequence behind its cached ones: rows
 /// `start[lane]..start[lane] + tokens`. The pages must be there; `kv.lens` is not changed.
@@ -89,4 +89,30 @@ pub fn compact(from: KvView<'_>, keep: &Selection, to: KvView<'_>) -> Result<()>
         Device::Cpu => cpu::compact(from, keep, to),
         Device::Cuda(_) => cuda::compact(from, keep, to),
     }
+}
+
+/// Copies whole pages of `pool`. The caller guarantees that the addresses are pages of it, and that nobody
+/// else has those that are written.
+///
+/// # Shapes
+/// `copies` I32 [n, 2, 2]: the 64-bit addresses of a page and of its copy, each low word first.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn copy_pages(copies: &Tensor, pool: &PagePool) -> Result<()> {
+    if copies.dtype() != DType::I32
+        || !matches!(copies.shape(), [_, 2, 2])
+        || copies.device() != pool.device()
+    {
+        return Err(Error::shape(
+            "paged_kv::copy_pages",
+            format!("i32 [n, 2, 2] on {}", pool.device()),
+            format!("{copies:?}"),
+        ));
+    }
+    match copies.device() {
+        Device::Cpu => cpu::copy_pages(copies, pool.page_bytes()),
+        Device::Cuda(_) => cuda::copy_pages(copies, pool.page_bytes())?,
+    }
+    Ok(())
 }

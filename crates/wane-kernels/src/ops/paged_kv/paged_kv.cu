@@ -90,3 +90,10 @@ __device__ __forceinline__ void compact(const u64* __restrict__ from, const u64*
 COPIES(16, uint4)
 COPIES(4, u32)
 COPIES(2, u16)
+
+// Pairs of addresses: a page of `words` 16-byte words, and its copy. One block per page.
+extern "C" __global__ void __launch_bounds__(256) copy_pages(const u64* pairs, int words) {
+    const uint4* from = reinterpret_cast<const uint4*>(pairs[2 * (i64)blockIdx.x]);
+    uint4* to = reinterpret_cast<uint4*>(pairs[2 * (i64)blockIdx.x + 1]);
+    for (int i = threadIdx.x; i < words; i += blockDim.x) to[i] = from[i];
+}

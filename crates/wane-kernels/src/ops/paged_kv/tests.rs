@@ -78,6 +78,32 @@ fn compacting_keeps_the_listed_rows() {
 }
 
 #[test]
+fn pages_are_copied_whole() {
+    for (dtype, head_dim) in [(DType::F32, 1), (DType::F32, 40), (DType::BF16, 3), (DType::BF16, 128)] {
+        let (paged, [keys, _]) = filled(dtype, 1, head_dim);
+        let pool = PagePool::new(&device(), dtype, head_dim);
+        let copies: Vec<_> = (0..6).map(|_| pool.allocate().expect("a page")).collect();
+        // Both lanes' three pages, the last first.
+        let words = |address: u64| [address as i32, (address >> 32) as i32];
+        let from: Vec<i32> = paged.view().table.to_i32_vec().expect("a table");
+        let to: Vec<i32> = copies.iter().flat_map(|page| words(page.address())).collect();
+        let pairs: Vec<i32> =
+            (0..6).flat_map(|i| [&from[2 * (5 - i)..][..2], &to[2 * (5 - i)..][..2]].concat()).collect();
+        copy_pages(&Tensor::from_i32(&pairs, &[6, 2, 2], &device()).expect("pairs"), &pool).expect("copies");
+        let table = Tensor::from_i32(&to, &[2, 3, 2], &device()).expect("a table");
+        let view = KvView { table: &table, ..paged.view() };
+        for (lane, keys) in keys.chunks(130 * head_dim).enumerate() {
+            let [copied, original] = [view, paged.view()].map(|view| gather(view, lane, 130).expect("rows"));
+            assert_eq!(host(&copied.0), keys, "keys");
+            assert_eq!(host(&copied.1), host(&original.1), "values");
+        }
+        copy_pages(&Tensor::zeros(&[0, 2, 2], DType::I32, &device()).expect("none"), &pool).expect("none");
+        copy_pages(&Tensor::zeros(&[2, 2], DType::I32, &device()).expect("pairs"), &pool)
+            .expect_err("a shape");
+    }
+}
+
+#[test]
 fn missing_pages_are_errors() {
     let device = device();
     let paged = PagedKv::empty(&device, DType::BF16, [2, 2, 32], 64);
