@@ -8,8 +8,10 @@
 use half::bf16;
 use wane_kernels::cuda::CudaDevice;
 use wane_kernels::kv::PAGE_LEN;
-use wane_kernels::ops::attention::{Attended, AttentionDims, AttentionSaved, CudaVariant, Pattern};
-use wane_kernels::ops::block_attention::{Reads, decode, prefill};
+use wane_kernels::ops::attention::{
+    Attended, AttentionDims, AttentionSaved, CudaVariant, Pattern, attention,
+};
+use wane_kernels::ops::block_attention::{CudaPrefill, Reads, decode};
 use wane_kernels::testing::noise;
 use wane_kernels::{DType, Device, KvView, Page, PagePool, Result, Selection, Tensor};
 
@@ -224,6 +226,33 @@ fn decoding(
     Ok(())
 }
 
+/// For every (head, query) the first block, the own, and one of each of `width` - 2 ranges between them,
+/// which differs from query to query.
+fn scattered(dims: AttentionDims, block: usize, width: usize, device: &Device) -> Result<Selection> {
+    let rows = dims.heads * dims.queries;
+    let (mut indices, mut counts) = (Vec::with_capacity(rows * width), Vec::with_capacity(rows));
+    let mut state = 1u64;
+    for row in 0..rows {
+        let own = row % dims.queries / block;
+        let start = indices.len();
+        for i in 0..width - 1 {
+            let (low, high) = (own * i / (width - 1), own * (i + 1) / (width - 1));
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if low < high {
+                let step = if i == 0 { 0 } else { (state >> 33) as usize % (high - low) };
+                indices.push((low + step) as i32);
+            }
+        }
+        indices.push(own as i32);
+        counts.push((indices.len() - start) as i32);
+        indices.resize(start + width, -1);
+    }
+    Ok(Selection {
+        indices: Tensor::from_i32(&indices, &[rows, width], device)?,
+        counts: Tensor::from_i32(&counts, &[rows], device)?,
+    })
+}
+
 fn selected(
     gpu: &Arc<CudaDevice>,
     device: &Device,
@@ -235,24 +264,23 @@ fn selected(
     let q = random(queries, heads * head_dim, 1, device)?;
     let k = random(queries, kv_heads * head_dim, 2, device)?;
     let v = random(queries, kv_heads * head_dim, 3, device)?;
-    // The own block, and others that neighbouring queries share.
-    let mut lists = Vec::with_capacity(heads * queries * width);
-    let mut counts = Vec::with_capacity(heads * queries);
-    for row in 0..heads * queries {
-        let own = row % queries / block;
-        let mut blocks: Vec<usize> = (0..width - 1).map(|i| own * i / width).chain([own]).collect();
-        blocks.dedup();
-        counts.push(blocks.len() as i32);
-        lists.extend((0..width).map(|i| blocks.get(i).map_or(-1, |&b| b as i32)));
-    }
-    let selection = Selection {
-        indices: Tensor::from_i32(&lists, &[heads * queries, width], device)?,
-        counts: Tensor::from_i32(&counts, &[heads * queries], device)?,
+    let selection = scattered(dims, block, width, device)?;
+    let by = |variant: CudaPrefill| variant.prefill([&q, &k, &v], &selection, block, dims);
+    let difference = if queries <= 4096 {
+        let want: Vec<f64> = by(CudaPrefill::Masked)?.to_f32_vec()?.iter().map(|&x| f64::from(x)).collect();
+        format!("{:.1e}", relative(&by(CudaPrefill::Gathered)?.to_f32_vec()?, &want))
+    } else {
+        "not taken".to_owned()
     };
-    let time = seconds(gpu, || prefill(&q, &k, &v, &selection, block, dims).map(drop))?;
+    let dense = seconds(gpu, || attention(&q, &k, &v, dims).map(drop))?;
+    let masked = seconds(gpu, || by(CudaPrefill::Masked).map(drop))?;
+    let gathered = seconds(gpu, || by(CudaPrefill::Gathered).map(drop))?;
     println!(
-        "prefill T {queries} d {head_dim} heads {heads}/{kv_heads}, {width} blocks of {block}: {:.0} us",
-        time * 1e6
+        "prefill T {queries} d {head_dim} heads {heads}/{kv_heads}, {width} blocks of {block}: dense {:.0} us, masked {:.0} us, gathered {:.0} us ({:.2} x dense); difference {difference}",
+        dense * 1e6,
+        masked * 1e6,
+        gathered * 1e6,
+        gathered / dense,
     );
     Ok(())
 }
@@ -289,8 +317,21 @@ fn main() -> Result<()> {
     {
         decoding(gpu, &device, sequences, len, head_dim)?;
     }
-    let prompt =
-        AttentionDims { batch: 1, queries: 16_384, keys: 16_384, ..dims(128, 16, 4, Pattern::Causal) };
-    selected(gpu, &device, prompt, 64, 16)?;
+    for (tokens, head_dim, heads, kv_heads, block, width) in [
+        (3150, 64, 4, 4, 64, 16),
+        (3150, 64, 4, 4, 16, 64),
+        (4096, 64, 4, 4, 64, 16),
+        (4096, 128, 32, 8, 64, 16),
+        (32_768, 64, 4, 4, 64, 16),
+        (32_768, 128, 32, 8, 64, 16),
+    ] {
+        let prompt = AttentionDims {
+            batch: 1,
+            queries: tokens,
+            keys: tokens,
+            ..dims(head_dim, heads, kv_heads, Pattern::Causal)
+        };
+        selected(gpu, &device, prompt, block, width)?;
+    }
     Ok(())
 }

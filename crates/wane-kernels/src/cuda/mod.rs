@@ -28,7 +28,8 @@
 //! - `WANE_CUDA_SYNC=1` waits after each launch, so that an error names its kernel. Debug builds
 //!   fill fresh memory with NaN bit patterns.
 //! - `WANE_CUDA_ATTENTION=portable` keeps causal attention with heads of 64 or 128 off the sm_90a kernels
-//!   (`ops/attention/hopper.rs`) that an H100 or H200 runs otherwise: for comparing the two.
+//!   (`ops/attention/hopper.rs`) that an H100 or H200 runs otherwise, and prefill over
+//!   selected blocks off the kernels that gather queries (`ops/block_attention/gathered.rs`): for comparing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};

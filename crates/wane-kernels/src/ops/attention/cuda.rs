@@ -43,20 +43,25 @@ impl Variant {
 
     // The Hopper kernels where they serve the call, unless `WANE_CUDA_ATTENTION=portable` asks for the others.
     fn chosen(device: &CudaDevice, dims: AttentionDims) -> Result<Self> {
-        static PORTABLE: OnceLock<std::result::Result<bool, String>> = OnceLock::new();
-        let asked = PORTABLE.get_or_init(|| match std::env::var("WANE_CUDA_ATTENTION").as_deref() {
-            Ok("portable") => Ok(true),
-            Ok("hopper" | "") | Err(_) => Ok(false),
-            Ok(other) => Err(other.to_owned()),
-        });
-        match asked {
-            Err(other) => {
-                Err(Error::unsupported("WANE_CUDA_ATTENTION", format!("{other} (portable and hopper are)")))
-            }
-            Ok(portable) if *portable || !Self::Hopper.serves(device, dims) => Ok(Self::Portable),
-            Ok(_) => Ok(Self::Hopper),
-        }
+        let portable = portable_asked()? || !Self::Hopper.serves(device, dims);
+        Ok(if portable { Self::Portable } else { Self::Hopper })
     }
+}
+
+/// Whether `WANE_CUDA_ATTENTION=portable` is set.
+///
+/// # Errors
+/// It names other kernels than there are.
+pub(crate) fn portable_asked() -> Result<bool> {
+    static PORTABLE: OnceLock<std::result::Result<bool, String>> = OnceLock::new();
+    let asked = PORTABLE.get_or_init(|| match std::env::var("WANE_CUDA_ATTENTION").as_deref() {
+        Ok("portable") => Ok(true),
+        Ok("hopper" | "") | Err(_) => Ok(false),
+        Ok(other) => Err(other.to_owned()),
+    });
+    asked.clone().map_err(|other| {
+        Error::unsupported("WANE_CUDA_ATTENTION", format!("{other} (portable and hopper are)"))
+    })
 }
 
 // QUERY_ROWS and FORWARD_THREADS of forward.cuh.

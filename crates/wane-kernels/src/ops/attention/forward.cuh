@@ -1,13 +1,18 @@
-// Flash attention forward (arXiv 2205.14135, 2307.08691): one block computes QUERY_ROWS queries of one
-// head over the key tiles that its policy names (needs mma.cuh, tile.cuh; -D HEAD_DIM, padded).
+// Flash attention forward (arXiv 2205.14135, 2307.08691): one block computes QUERY_ROWS queries that
+// share a KV head over the key tiles that its policy names (needs mma.cuh, tile.cuh; -D HEAD_DIM, padded).
 //
-// A policy says which tiles there are (`next`, `tile`), which a warp may skip and which scores of a
-// tile are visible. Keys of a tile may be strided rows. Each of the four warps owns 32 queries; the
-// next tile's K and V are copied while the current one is used.
+// Rows say where the queries come from and where their results go. A policy says which tiles there are
+// (`next`, `tile`), which a warp may skip and which scores of a tile are visible. Keys of a tile may be
+// strided rows. Each of the four warps owns 32 queries; the next tile's K and V are copied while the
+// current one is used. Tiles have 64 keys, or KEY_TILE.
 
 constexpr int HD = HEAD_DIM;
 constexpr int QUERY_ROWS = 128;
+#ifdef KEY_TILE
+constexpr int KEY_ROWS = KEY_TILE;
+#else
 constexpr int KEY_ROWS = 64;
+#endif
 constexpr int FORWARD_THREADS = 128;
 // Blocks of a multiprocessor that the registers are rationed for, at the price of a few spills.
 constexpr int FORWARD_BLOCKS = HD <= 32 ? 4 : HD <= 64 ? 3 : 2;
@@ -36,16 +41,29 @@ struct ForwardTensors {
   float* lse;
 };
 
-template <class Policy>
-DEVICE void attention_forward_block(const ForwardTensors x, const AttentionSizes n, u32 shared, const Policy policy) {
+// Consecutive queries of one head, `count` of them.
+struct ConsecutiveRows {
+  const u16* q;
+  u16* out;
+  float* statistics;
+  size_t stride;
+  int head_dim, count;
+
+  DEVICE void load(u32 tile) const {
+    load_stepped_rows<HD, QUERY_ROWS, FORWARD_THREADS>(tile, q, stride, head_dim, 0, 1, count);
+  }
+  // Null: nothing is stored.
+  DEVICE u16* output(int row) const { return row < count ? out + row * stride : nullptr; }
+  DEVICE float* lse(int row) const { return statistics != nullptr && row < count ? statistics + row : nullptr; }
+};
+
+// `k` and `v` are those of the KV head.
+template <class Rows, class Policy>
+DEVICE void attention_forward_rows(const Rows rows, const u16* k, const u16* v, const AttentionSizes n, u32 shared,
+                                   const Policy policy) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int group = lane >> 2, pair = lane & 3;
-  const int query0 = policy.query0, head = blockIdx.y, sequence = blockIdx.z;
-  const int kv_head = head / (n.heads / n.kv_heads);
-  const size_t q_stride = (size_t)n.heads * n.head_dim, kv_stride = (size_t)n.kv_heads * n.head_dim;
-  const u16* q = x.q + ((size_t)sequence * n.queries) * q_stride + (size_t)head * n.head_dim;
-  const u16* k = x.k + ((size_t)sequence * n.keys) * kv_stride + (size_t)kv_head * n.head_dim;
-  const u16* v = x.v + ((size_t)sequence * n.keys) * kv_stride + (size_t)kv_head * n.head_dim;
+  const size_t kv_stride = (size_t)n.kv_heads * n.head_dim;
   const u32 q_tile = shared, kv_tiles = shared + QUERY_ROWS * HD * 2;
 
   auto load_keys = [&](const KeyTile& tile, int stage) {
@@ -55,7 +73,7 @@ DEVICE void attention_forward_block(const ForwardTensors x, const AttentionSizes
                                                      tile.stride, tile.count);
   };
 
-  load_stepped_rows<HD, QUERY_ROWS, FORWARD_THREADS>(q_tile, q, q_stride, n.head_dim, query0, 1, n.queries - query0);
+  rows.load(q_tile);
   int index = policy.next(0);
   KeyTile tile = policy.tile(index);
   if (index < policy.tiles) load_keys(tile, 0);
@@ -194,17 +212,30 @@ DEVICE void attention_forward_block(const ForwardTensors x, const AttentionSizes
 #pragma unroll
       for (int d = 0; d < O_TILES; d++)
         store_shared(chunk_at<HD>(q_tile, row, d) + pair * 4, pack(o[m][d][2 * r] * inverse, o[m][d][2 * r + 1] * inverse));
-      if (x.lse != nullptr && pair == 0 && query0 + row < n.queries)
-        x.lse[((size_t)sequence * n.heads + head) * n.queries + query0 + row] = row_max[m][r] * n.scale + logf(sum);
+      float* lse = pair == 0 ? rows.lse(row) : nullptr;
+      if (lse != nullptr) *lse = row_max[m][r] * n.scale + logf(sum);
     }
   __syncwarp();
-  u16* output = x.output + ((size_t)sequence * n.queries) * q_stride + (size_t)head * n.head_dim;
 #pragma unroll
   for (int round = 0; round < O_TILES; round++) {
     const int i = round * 32 + lane, row = warp * 32 + i / O_TILES, chunk = i % O_TILES;
     u32 values[4];
     load_shared_16(values, chunk_at<HD>(q_tile, row, chunk));
-    if (query0 + row < n.queries && chunk * 8 < n.head_dim)
-      *(uint4*)(output + (size_t)(query0 + row) * q_stride + chunk * 8) = make_uint4(values[0], values[1], values[2], values[3]);
+    u16* output = rows.output(row);
+    if (output != nullptr && chunk * 8 < n.head_dim)
+      *(uint4*)(output + chunk * 8) = make_uint4(values[0], values[1], values[2], values[3]);
   }
+}
+
+// The block's queries start at the policy's `query0`, of head blockIdx.y and sequence blockIdx.z.
+template <class Policy>
+DEVICE void attention_forward_block(const ForwardTensors x, const AttentionSizes n, u32 shared, const Policy policy) {
+  const int query0 = policy.query0, head = blockIdx.y, sequence = blockIdx.z;
+  const int kv_head = head / (n.heads / n.kv_heads);
+  const size_t q_stride = (size_t)n.heads * n.head_dim;
+  const size_t from = ((size_t)sequence * n.queries + query0) * q_stride + (size_t)head * n.head_dim;
+  const size_t kv_from = ((size_t)sequence * n.keys * n.kv_heads + kv_head) * n.head_dim;
+  float* lse = x.lse == nullptr ? nullptr : x.lse + ((size_t)sequence * n.heads + head) * n.queries + query0;
+  const ConsecutiveRows rows = {x.q + from, x.output + from, lse, q_stride, n.head_dim, n.queries - query0};
+  attention_forward_rows(rows, x.k + kv_from, x.v + kv_from, n, shared, policy);
 }

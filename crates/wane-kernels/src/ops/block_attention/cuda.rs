@@ -1,16 +1,17 @@
 //! block_attention on CUDA: bf16 queries; bf16 keys and values, in pages also f32.
 //!
-//! Prefill is the tiled forward of [`crate::ops::attention`] with a bit per (block, query) for what
-//! was selected; tiles that no query of 128 selected are not read. Decode splits the rows of a lane
-//! over blocks (flash decoding) and reads a page once for the query heads that share it; lengths and
-//! addresses come from device memory, so a captured graph stays valid while `max_len` bounds them.
+//! Prefill is the tiled forward of [`crate::ops::attention`], by one of two variants: here with a bit per
+//! (block, query) for what was selected, where tiles that no query of 128 selected are not read; in
+//! `gathered.rs` with the queries gathered by block. Decode splits the rows of a lane over blocks (flash
+//! decoding) and reads a page once for the query heads that share it; lengths and addresses come from
+//! device memory, so a captured graph stays valid while `max_len` bounds them.
 //! Not here: f32 queries.
 
-use super::Reads;
+use super::{Reads, gathered};
 use crate::cuda::{Launch, Module, Param, address, args, device_of};
 use crate::ops::attention::AttentionDims;
 use crate::ops::attention::cuda::{
-    FORWARD_THREADS, QUERY_ROWS, Sizes, check_bf16, check_shared, forward_shared, tile_width,
+    FORWARD_THREADS, QUERY_ROWS, Sizes, check_bf16, check_shared, forward_shared, portable_asked, tile_width,
 };
 use crate::{DType, Error, KvView, Result, Selection, Tensor};
 
@@ -28,10 +29,43 @@ static DECODE: Module<'static> = Module::new(
     concat!(include_str!("../attention/mma.cuh"), include_str!("decode.cu")),
 );
 
+/// The kernels of a prefill on CUDA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrefillVariant {
+    /// Reads the keys that any of 128 neighbouring queries selected: cheap where neighbours agree.
+    Masked,
+    /// Gathers the queries that selected a block: costs the same however the selections differ.
+    Gathered,
+}
+
+impl PrefillVariant {
+    // Gathers if the keys of a full selection, in whole tiles, are at most 1.5 times those that a query sees
+    // on average, which the masked kernel reads when the selections differ; never under
+    // `WANE_CUDA_ATTENTION=portable`.
+    fn chosen(selection: &Selection, block: usize, dims: AttentionDims) -> Result<Self> {
+        let width = selection.indices.width();
+        let selected = width * block.next_multiple_of(gathered::key_tile(block));
+        let gathers = width > 0 && 2 * selected <= 3 * (dims.keys - dims.queries / 2);
+        Ok(if gathers && !portable_asked()? { Self::Gathered } else { Self::Masked })
+    }
+}
+
 pub(super) fn prefill(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    tensors: [&Tensor; 3],
+    selection: &Selection,
+    block: usize,
+    dims: AttentionDims,
+    variant: Option<PrefillVariant>,
+) -> Result<Tensor> {
+    let block = block.min(dims.keys.max(1));
+    match variant.map_or_else(|| PrefillVariant::chosen(selection, block, dims), Ok)? {
+        PrefillVariant::Masked => masked(tensors, selection, block, dims),
+        PrefillVariant::Gathered => gathered::prefill(tensors, selection, block, dims, gathered::WORKSPACE),
+    }
+}
+
+fn masked(
+    [q, k, v]: [&Tensor; 3],
     selection: &Selection,
     block: usize,
     dims: AttentionDims,
@@ -40,7 +74,6 @@ pub(super) fn prefill(
     check_bf16(OP, &[q, k, v])?;
     let (sizes, width) = (Sizes::new(OP, dims)?, tile_width(OP, dims.head_dim)?);
     let device = device_of(q)?;
-    let block = block.min(dims.keys.max(1));
     // Masks of 128 bits per block of keys.
     let shared = forward_shared(width) + dims.keys.div_ceil(block) * (QUERY_ROWS / 8);
     check_shared(OP, device, shared)?;

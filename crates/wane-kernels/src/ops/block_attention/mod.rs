@@ -3,15 +3,19 @@
 
 mod cpu;
 mod cuda;
+mod gathered;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod tests;
 
+pub use cuda::PrefillVariant as CudaPrefill;
+
 use crate::ops::attention::{AttentionDims, Pattern, check_matrix};
 use crate::{Device, Error, KvView, Result, Selection, Tensor};
 
-/// Prefill: query `i` of head `h` reads the keys `j <= position(i)` that lie in its selected blocks.
+/// Prefill: query `i` of head `h` reads the keys `j <= position(i)` that lie in its selected blocks; one that
+/// reads none gets zeros. Indices of blocks that do not exist count for nothing.
 ///
 /// # Shapes
 /// As [`crate::ops::attention::attention`] with `batch` = 1 and [`crate::ops::attention::Pattern::Causal`];
@@ -28,6 +32,19 @@ pub fn prefill(
     block: usize,
     dims: AttentionDims,
 ) -> Result<Tensor> {
+    check_prefill([q, k, v], selection, block, dims)?;
+    match q.device() {
+        Device::Cpu => cpu::prefill(q, k, v, selection, block, dims),
+        Device::Cuda(_) => cuda::prefill([q, k, v], selection, block, dims, None),
+    }
+}
+
+fn check_prefill(
+    [q, k, v]: [&Tensor; 3],
+    selection: &Selection,
+    block: usize,
+    dims: AttentionDims,
+) -> Result<()> {
     dims.check("block_attention::prefill", &[q], &[k, v])?;
     selection.check("block_attention::prefill")?;
     if dims.batch != 1
@@ -41,9 +58,24 @@ pub fn prefill(
             format!("{dims:?}, block {block}, {} rows", selection.rows()),
         ));
     }
-    match q.device() {
-        Device::Cpu => cpu::prefill(q, k, v, selection, block, dims),
-        Device::Cuda(_) => cuda::prefill(q, k, v, selection, block, dims),
+    Ok(())
+}
+
+impl CudaPrefill {
+    /// [`prefill`] on a GPU by these kernels, for comparing them; elsewhere the choice is made from the sizes
+    /// and `WANE_CUDA_ATTENTION`.
+    ///
+    /// # Errors
+    /// As for [`prefill`].
+    pub fn prefill(
+        self,
+        tensors: [&Tensor; 3],
+        selection: &Selection,
+        block: usize,
+        dims: AttentionDims,
+    ) -> Result<Tensor> {
+        check_prefill(tensors, selection, block, dims)?;
+        cuda::prefill(tensors, selection, block, dims, Some(self))
     }
 }
 

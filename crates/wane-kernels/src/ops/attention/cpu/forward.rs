@@ -61,9 +61,10 @@ impl Scratch {
         }
     }
 
-    /// Writes the finished output of row `i` and returns its log-sum-exp.
+    /// Writes the finished output of row `i`, zeros if it read no key, and returns its log-sum-exp.
     pub(crate) fn finish(&self, i: usize, to: &mut [f32]) -> f32 {
-        let scale = 1.0 / self.states[i].sum;
+        let sum = self.states[i].sum;
+        let scale = if sum == 0.0 { 0.0 } else { 1.0 / sum };
         let from = &self.outputs[i * self.width..];
         to.iter_mut().zip(from).for_each(|(to, x)| *to = x * scale);
         self.states[i].lse()
