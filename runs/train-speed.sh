@@ -73,7 +73,7 @@ for part in "$@"; do
         "$python" reference/torch_train_speed.py scan
         ;;
     attention)
-        "$bench/cuda_attention_bench" | grep -v prefill
+        "$bench/cuda_attention_bench" causal
         "$python" reference/torch_train_speed.py attention
         ;;
     *) echo "unknown part $part (7m 15m 120m 1b scan attention)" >&2 ;;
