@@ -1,13 +1,13 @@
 #!/bin/bash
 # Writes the page of a run from its packed records: all figures and tables into OUT, the page and the figures that
 # documents show into RUN/page.
-#   runs/page.sh [RUN] [OUT] [MORE...]    RUN: default runs/joint-2026-11-26; OUT: default out/page; MORE: further records
-# For the joint pair of 2026-11-26 the pair without second passes (runs/pair-2026-11-22) stands beside it, its models
-# named attention-single-pass and memory-single-pass.
+#   runs/page.sh [RUN] [OUT] [MORE...]    RUN: default runs/joint-2026-11-27; OUT: default out/page; MORE: further records
+# Beside a joint pair stands the pair without second passes (runs/pair-2026-11-22), its models named attention-single-pass
+# and memory-single-pass; beside the curves of the second cycle those of the first (runs/joint-2026-11-26).
 # WANE names the binary (default target/release/wane). Checks: python3 reference/check_page.py OUT/index.html SHOTS
 set -eu
 cd "$(dirname "$0")/.."
-run=${1:-runs/joint-2026-11-26}
+run=${1:-runs/joint-2026-11-27}
 out=${2:-out/page}
 shift $(($# < 2 ? $# : 2))
 wane=${WANE:-target/release/wane}
@@ -15,7 +15,7 @@ wane=${WANE:-target/release/wane}
 case $(basename "$run") in
 joint-*)
     # The paper's settings first: its prompt form is `input`.
-    order=(paper-attention paper-memory 'seed2*' 'random-*' 'extra-*' 'hits-*' 'prefix-*')
+    order=(paper-attention paper-memory 'seed2*' 'thirds*' 'random-*' 'extra-*' 'hits-*' 'prefix-*')
     # A place that does not change: the page names it as the source.
     single=out/single-pass
     mkdir -p "$single"
@@ -26,6 +26,7 @@ joint-*)
         done
     done
     set -- "$@" "$single"/*.jsonl
+    if [ -f "$run/train-memory-more.json.gz" ]; then set -- "$@" runs/joint-2026-11-26/train-*-s1.json.gz; fi
     ;;
 *)
     order=('full-*-input' 'random-*' 'more-*' 'local2-*' 'full-*-prefix')

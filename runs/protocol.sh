@@ -8,24 +8,24 @@
 #   PARTS="paper prefix random extra hits pure"   in this order, so that the most important come first
 #   LIMIT=0                  seconds after which it stops (0: never)
 #   DEVICES="cuda:0"         parts are spread over them
-#   JOBS=5                   parts that run at the same time, each a process
+#   JOBS=                    parts that run at the same time, each a process; as many as devices
 #   MODELS="models/attention models/memory"  TASKS=niah  RESULTS=runs/out/protocol  WANE=...
 #   EVAL_ARGS="--batch 128"  further arguments of `wane eval` and `wane hits`
 #   COLLECT=                 folder that receives the compressed records
 #
-# Size at 500 samples: 26 (paper, prefix) + 30 (random) + 15 (extra) rows x 8 tasks x 2 models = 568,000 examples; hits come
-# on top. On an H100 (2026-11-26) one process did 313 examples a second and five together 330: half an hour. What ran then
-# in two calls, 16 minutes together: paper and prefix at 500 samples, random at 100, extra at 200, hits at 40.
+# Size at 500 samples: 26 (paper, prefix) + 15 (random) + 16 (extra) rows x 8 tasks x 2 models = 456,000 examples, and 120,000
+# of random_pure; hits come on top. On an H100 (2026-11-27) one process that had a GPU to itself took 76 and 80 s for 52,000
+# (the times in its records), two that shared one GPU took 355 s for 208,000: one job a device is best.
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
 limit=${LIMIT:-0}
 tasks=${TASKS:-niah}
 out=${RESULTS:-runs/out/protocol}
-jobs=${JOBS:-5}
 read -r -a parts <<<"${PARTS:-paper prefix random extra hits pure}"
 read -r -a models <<<"${MODELS:-models/attention models/memory}"
 read -r -a devices <<<"${DEVICES:-cuda:0}"
+jobs=${JOBS:-${#devices[@]}}
 [ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
 wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
 

@@ -39,13 +39,14 @@ pub enum PrefillVariant {
 }
 
 impl PrefillVariant {
-    // Gathers if the keys of a full selection, in whole tiles, are at most 1.5 times those that a query sees
-    // on average, which the masked kernel reads when the selections differ; never under
+    // Gathers if the keys of a full selection, in whole tiles, are at most two thirds of those that a query
+    // sees on average, which the masked kernel reads when the selections differ: there both took the same time
+    // on an H100, as each block that a query selected passes through memory once. Never under
     // `WANE_CUDA_ATTENTION=portable`.
     fn chosen(selection: &Selection, block: usize, dims: AttentionDims) -> Result<Self> {
         let width = selection.indices.width();
         let selected = width * block.next_multiple_of(gathered::key_tile(block));
-        let gathers = width > 0 && 2 * selected <= 3 * (dims.keys - dims.queries / 2);
+        let gathers = width > 0 && 3 * selected <= 2 * (dims.keys - dims.queries / 2);
         Ok(if gathers && !portable_asked()? { Self::Gathered } else { Self::Masked })
     }
 }
