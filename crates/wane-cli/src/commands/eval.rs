@@ -70,9 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let models = args.model.iter().cloned().zip(names(&args.model)).collect();
     let measurement = Measurement { models, methods, context, samples, data, args: &args.measure };
     let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
-    let records = measurement.run(&args.out, existing)?;
-    out!("{}", table::accuracy(&records, &args.measure.scorer));
-    outln!("{}", caption(&records));
+    let store = measurement.run(&args.out, existing)?;
+    out!("{}", table::accuracy(store.records(), &args.measure.scorer));
+    outln!("{}", caption(store.records()));
     Ok(())
 }
 

@@ -63,8 +63,8 @@ pub(crate) enum AnyTokenizer {
 }
 
 impl Measurement<'_> {
-    /// Runs what the folder lacks; the records are those of the folder.
-    pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Vec<Record>> {
+    /// Runs what the folder lacks; what comes back holds all of its records.
+    pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Store> {
         let args = self.args;
         let material = args.samples.material()?;
         let mut job = Job {
@@ -113,7 +113,7 @@ impl Measurement<'_> {
                 );
             }
         }
-        Ok(store.records().to_vec())
+        Ok(store)
     }
 
     /// The template of the form `chat`, of the first model if it is to be its own.
