@@ -7,7 +7,7 @@
 #   runs/joint.sh            trains, fine-tunes, evaluates what is missing; start it again until it says `finished`
 #
 #   SEED=1                   everything but the tokenizer depends on it
-#   LIMIT=0                  seconds after which it stops cleanly (0: never), for machines that end long commands
+#   LIMIT=                   seconds after which it stops cleanly (empty: never), for machines that end long commands
 #   DEVICES="cuda:0"         two devices ("cuda:0 cuda:1") train the two halves at the same time
 #   BACKBONES="attention memory"   SAMPLES=500 (0: no evaluation)   WANE=.gpu/wane or target/release/wane
 #   DATA=../shared/data      folder with books_train.txt.zst and books_heldout.txt.zst
@@ -19,7 +19,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 seed=${SEED:-1}
-limit=${LIMIT:-0}
+limit=${LIMIT:-}
 samples=${SAMPLES:-500}
 data=${DATA:-../shared/data}
 read -r -a backbones <<<"${BACKBONES:-attention memory}"
@@ -34,7 +34,7 @@ for k in 16 8 4; do methods+=("quest:block=64,k=$k" "moba:block=64,k=$k"); done
 for k in 1024 512 256; do methods+=("snapkv:k=$k" "snapkv:k=$k,kernel=15,pool=max"); done
 
 # Seconds left; a large number without a limit.
-left() { if [ "$limit" -eq 0 ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
+left() { if [ -z "$limit" ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
 has_time() { [ "$(left)" -ge "$1" ]; }
 
 prepare() {
@@ -67,7 +67,7 @@ train() {
     if [ ! -f "$out/$name/model/config.json" ]; then
         has_time 20 || return 1
         local stop=()
-        [ "$limit" -eq 0 ] || stop=(--max-seconds $(($(left) - 12)))
+        [ -z "$limit" ] || stop=(--max-seconds $(($(left) - 12)))
         "$wane" train "$config" --device "$device" --output "$out/$name" --resume "${stop[@]}" \
             --set "name=$name" "$@" >>"$pair/$name.txt" 2>&1 || { tail -n 3 "$pair/$name.txt" >&2; return 2; }
         tail -n 1 "$pair/$name.txt"

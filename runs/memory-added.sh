@@ -6,14 +6,14 @@
 #
 #   INIT=models/attention    the finished model
 #   DEVICES="cuda:0"         two devices train both at the same time
-#   LIMIT=0  WANE=...  TRAIN_ARGS= SFT_ARGS=  as in runs/joint.sh, whose shards, tokenizer and books it uses
+#   LIMIT=  WANE=...  TRAIN_ARGS= SFT_ARGS=  as in runs/joint.sh, whose shards, tokenizer and books it uses
 #
 # Result: runs/out/added/attention-added (the control) and memory-added; tables by
 #   MODELS="runs/out/added/attention-added runs/out/added/memory-added" RESULTS=runs/out/added/eval runs/protocol.sh
 set -eu
 cd "$(dirname "$0")/.."
 init=${INIT:-models/attention}
-limit=${LIMIT:-0}
+limit=${LIMIT:-}
 read -r -a devices <<<"${DEVICES:-cuda:0}"
 out=runs/out/added
 wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
@@ -24,7 +24,7 @@ stage() {
     local name=$1 config=$2 device=$3 left=1000000
     shift 3
     [ ! -f "$out/$name/model/config.json" ] || return 0
-    [ "$limit" -eq 0 ] || left=$((limit - SECONDS - 12))
+    [ -z "$limit" ] || left=$((limit - SECONDS - 12))
     [ "$left" -gt 8 ] || return 75
     "$wane" train "$config" --device "$device" --output "$out/$name" --resume --max-seconds "$left" \
         --set "name=$name" "$@" >>"$out/$name.txt" 2>&1 || { tail -n 3 "$out/$name.txt" >&2; return 2; }

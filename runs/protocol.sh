@@ -6,7 +6,7 @@
 #
 #   SAMPLES=500              samples of each task; PURE_SAMPLES and HITS_SAMPLES default to it
 #   PARTS="paper prefix random extra hits pure"   in this order, so that the most important come first
-#   LIMIT=0                  seconds after which it stops (0: never)
+#   LIMIT=                   seconds after which it stops (empty: never)
 #   DEVICES="cuda:0"         parts are spread over them
 #   JOBS=                    parts that run at the same time, each a process; as many as devices
 #   MODELS="models/attention models/memory"  TASKS=niah  RESULTS=runs/out/protocol  WANE=...
@@ -19,7 +19,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
-limit=${LIMIT:-0}
+limit=${LIMIT:-}
 tasks=${TASKS:-niah}
 out=${RESULTS:-runs/out/protocol}
 read -r -a parts <<<"${PARTS:-paper prefix random extra hits pure}"
@@ -57,7 +57,7 @@ for k in 16 8 4; do extra+=("quest:block=64,k=$k,local=2" "moba:block=64,k=$k,lo
 extra+=("moba:block=16,k=64")
 hits=(quest:block=64,k=16 quest:block=64,k=4 snapkv:k=1024 snapkv:k=256 moba:block=64,k=16 moba:block=64,k=4)
 
-left() { if [ "$limit" -eq 0 ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
+left() { if [ -z "$limit" ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
 
 # part PART MODEL DEVICE: true once it is complete. Records are written one by one, so an ended run goes on.
 part() {

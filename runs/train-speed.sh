@@ -3,7 +3,7 @@
 #
 #   runs/train-speed.sh [PART...]     7m 15m 120m 1b scan attention (default: all but 1b, which takes the longest)
 #
-#   LIMIT=0          seconds after which no further part starts (0: never)
+#   LIMIT=           seconds after which no further part starts (empty: never)
 #   PYTHON=python3   one that holds torch and triton; WANE=... BENCH=folder of cuda_bench and cuda_attention_bench
 #
 # Each shape trains both backbones: `wane` (median of stretches of 10 steps, compilation left out), then torch.compile
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
 bench=${BENCH:-$([ -x .gpu/cuda_bench ] && echo .gpu || echo target/release/examples)}
 python=${PYTHON:-python3}
-limit=${LIMIT:-0}
+limit=${LIMIT:-}
 device=${DEVICE:-cuda:0}
 out=runs/out/speed
 [ $# -gt 0 ] || set -- 7m 15m 120m scan attention
@@ -62,7 +62,7 @@ PY
 }
 
 for part in "$@"; do
-    if [ "$limit" -gt 0 ] && [ "$SECONDS" -ge "$limit" ]; then
+    if [ -n "$limit" ] && [ "$SECONDS" -ge "$limit" ]; then
         echo "$part: left out, $SECONDS s have passed"
         continue
     fi
