@@ -2,7 +2,6 @@
 //!
 //! One communicator per process and GPU; whoever makes the id hands it to the others by other means. Sums run on the
 //! device's stream, in order with all other work. The calls declared here are those of NCCL's stable C interface.
-//! This file has not run on hardware yet.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::PathBuf;

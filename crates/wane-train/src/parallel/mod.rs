@@ -4,8 +4,6 @@
 //! the trainer needs; [`Star`] does it over TCP with rank 0 in the middle (f32 on the CPU), and [`nccl::GpuGroup`] sums
 //! tensors with NCCL and everything else over such a star. Sums run over ranks in their order and every rank gets the
 //! same bits, so the weights of all ranks stay equal without being sent. Not here: sharded weights or optimizer state.
-//!
-//! **The NCCL half has not run on hardware yet.**
 
 mod environment;
 mod nccl;
