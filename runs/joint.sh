@@ -19,7 +19,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 seed=${SEED:-1}
-limit=${LIMIT:-}
 samples=${SAMPLES:-500}
 data=${DATA:-../shared/data}
 read -r -a backbones <<<"${BACKBONES:-attention memory}"
@@ -27,15 +26,12 @@ read -r -a devices <<<"${DEVICES:-cuda:0}"
 out=runs/out
 pair=$out/joint-s$seed
 [ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
-wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
+logs=$pair
+source runs/stages.sh
 
 methods=(dense)
 for k in 16 8 4; do methods+=("quest:block=64,k=$k" "moba:block=64,k=$k"); done
 for k in 1024 512 256; do methods+=("snapkv:k=$k" "snapkv:k=$k,kernel=15,pool=max"); done
-
-# Seconds left; a large number without a limit.
-left() { if [ -z "$limit" ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
-has_time() { [ "$(left)" -ge "$1" ]; }
 
 prepare() {
     mkdir -p "$out" "$pair"
@@ -58,21 +54,6 @@ prepare() {
             touch "$out/shards-$part/.complete"
         fi
     done
-}
-
-# train NAME CONFIG DEVICE ARGUMENTS: true once the model is there.
-train() {
-    local name=$1 config=$2 device=$3
-    shift 3
-    if [ ! -f "$out/$name/model/config.json" ]; then
-        has_time 20 || return 1
-        local stop=()
-        [ -z "$limit" ] || stop=(--max-seconds $(($(left) - 12)))
-        "$wane" train "$config" --device "$device" --output "$out/$name" --resume "${stop[@]}" \
-            --set "name=$name" "$@" >>"$pair/$name.txt" 2>&1 || { tail -n 3 "$pair/$name.txt" >&2; return 2; }
-        tail -n 1 "$pair/$name.txt"
-    fi
-    [ -f "$out/$name/model/config.json" ]
 }
 
 evaluate() {

@@ -13,31 +13,18 @@
 set -eu
 cd "$(dirname "$0")/.."
 init=${INIT:-models/attention}
-limit=${LIMIT:-}
 read -r -a devices <<<"${DEVICES:-cuda:0}"
 out=runs/out/added
-wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
+logs=$out
+source runs/stages.sh
 mkdir -p "$out"
-
-# stage NAME CONFIG DEVICE ARGUMENTS: true once runs/out/added/NAME/model is there.
-stage() {
-    local name=$1 config=$2 device=$3 left=1000000
-    shift 3
-    [ ! -f "$out/$name/model/config.json" ] || return 0
-    [ -z "$limit" ] || left=$((limit - SECONDS - 12))
-    [ "$left" -gt 8 ] || return 75
-    "$wane" train "$config" --device "$device" --output "$out/$name" --resume --max-seconds "$left" \
-        --set "name=$name" "$@" >>"$out/$name.txt" 2>&1 || { tail -n 3 "$out/$name.txt" >&2; return 2; }
-    tail -n 1 "$out/$name.txt"
-    [ -f "$out/$name/model/config.json" ]
-}
 
 # chain NAME CONFIG DEVICE
 chain() {
     # shellcheck disable=SC2086
-    stage "$1-base" "runs/$2.toml" "$3" --set "model.init=$init" ${TRAIN_ARGS:-} || return
+    train "$1-base" "runs/$2.toml" "$3" --set "model.init=$init" ${TRAIN_ARGS:-} || return
     # shellcheck disable=SC2086
-    stage "$1-sft" runs/joint-sft.toml "$3" --set "model.init=$out/$1-base/model" ${SFT_ARGS:-} || return
+    train "$1-sft" runs/joint-sft.toml "$3" --set "model.init=$out/$1-base/model" ${SFT_ARGS:-} || return
     ln -sfn "$1-sft/model" "$out/$1"
 }
 

@@ -19,7 +19,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
-limit=${LIMIT:-}
 tasks=${TASKS:-niah}
 out=${RESULTS:-runs/out/protocol}
 read -r -a parts <<<"${PARTS:-paper prefix random extra hits pure}"
@@ -27,7 +26,7 @@ read -r -a models <<<"${MODELS:-models/attention models/memory}"
 read -r -a devices <<<"${DEVICES:-cuda:0}"
 jobs=${JOBS:-${#devices[@]}}
 [ ! -x runs/gpu-unpack.sh ] || runs/gpu-unpack.sh
-wane=${WANE:-$([ -x .gpu/wane ] && echo .gpu/wane || echo target/release/wane)}
+source runs/stages.sh
 
 # Tables 3 and 4 (budgets 1/4, 1/8, 1/16 and Quest's 1/64), dense first.
 paper=(dense)
@@ -57,14 +56,12 @@ for k in 16 8 4; do extra+=("quest:block=64,k=$k,local=2" "moba:block=64,k=$k,lo
 extra+=("moba:block=16,k=64")
 hits=(quest:block=64,k=16 quest:block=64,k=4 snapkv:k=1024 snapkv:k=256 moba:block=64,k=16 moba:block=64,k=4)
 
-left() { if [ -z "$limit" ]; then echo 1000000; else echo $((limit - SECONDS)); fi; }
-
 # part PART MODEL DEVICE: true once it is complete. Records are written one by one, so an ended run goes on.
 part() {
     local part=$1 model=$2 device=$3 folder methods=() count=$samples form=input
     folder=$out/$part-$(basename "$model")
     [ ! -f "$folder/.complete" ] || return 0
-    [ "$(left)" -ge 20 ] || return 1
+    has_time 20 || return 1
     mkdir -p "$folder"
     case $part in
     paper) methods=("${paper[@]}") ;;
