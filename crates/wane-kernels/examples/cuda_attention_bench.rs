@@ -231,16 +231,15 @@ fn decoding(
 fn scattered(dims: AttentionDims, block: usize, width: usize, device: &Device) -> Result<Selection> {
     let rows = dims.heads * dims.queries;
     let (mut indices, mut counts) = (Vec::with_capacity(rows * width), Vec::with_capacity(rows));
-    let mut state = 1u64;
-    for row in 0..rows {
+    let ranges = width - 1;
+    for (row, draws) in noise(rows * ranges, 1).chunks(ranges).enumerate() {
         let own = row % dims.queries / block;
         let start = indices.len();
-        for i in 0..width - 1 {
-            let (low, high) = (own * i / (width - 1), own * (i + 1) / (width - 1));
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        for (i, draw) in draws.iter().enumerate() {
+            let (low, high) = (own * i / ranges, own * (i + 1) / ranges);
             if low < high {
-                let step = if i == 0 { 0 } else { (state >> 33) as usize % (high - low) };
-                indices.push((low + step) as i32);
+                let step = if i == 0 { 0.0 } else { (draw + 1.0) / 2.0 * (high - low) as f32 };
+                indices.push((low + step as usize) as i32);
             }
         }
         indices.push(own as i32);

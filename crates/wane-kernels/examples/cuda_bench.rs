@@ -14,7 +14,7 @@ use wane_kernels::ops::decay_scan::{self, ScanDims, ScanSaved};
 use wane_kernels::ops::rope::{self, RopeTable};
 use wane_kernels::ops::top_k::{self, Forced};
 use wane_kernels::ops::{activation, cast, cross_entropy, embedding, linear, rms_norm, sampling};
-use wane_kernels::testing::noise;
+use wane_kernels::testing::{noise, word_ids};
 use wane_kernels::{DType, Device, Result, Tensor, Weight};
 
 /// What an operator is limited by.
@@ -269,10 +269,9 @@ fn even(n: usize, vocabulary: usize) -> Vec<i32> {
     (0..n).map(|i| (i * 7919 % vocabulary) as i32).collect()
 }
 
-// Ids as of words, about 1/(number) as frequent, and one with a twentieth of all rows.
+// Ids as of words, and one with a twentieth of all rows.
 fn frequent(n: usize, vocabulary: usize) -> Vec<i32> {
-    let word = |x: &f32| (vocabulary as f32).powf((x + 1.0) / 2.0) as i32 - 1;
-    let mut ids: Vec<i32> = noise(n, 4).iter().map(word).collect();
+    let mut ids = word_ids(n, vocabulary, 4);
     ids.iter_mut().step_by(20).for_each(|id| *id = vocabulary as i32 - 1);
     ids
 }

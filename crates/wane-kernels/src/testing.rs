@@ -30,6 +30,12 @@ pub fn noise(len: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
+/// Token ids below `vocabulary` as frequent as words: an id about 1/(number) as often as the first.
+pub fn word_ids(len: usize, vocabulary: usize, seed: u64) -> Vec<i32> {
+    let id = |x: &f32| (vocabulary as f32).powf((x + 1.0) / 2.0) as i32 - 1;
+    noise(len, seed).iter().map(id).collect()
+}
+
 /// Noise as a tensor on `device`.
 pub fn noise_tensor(shape: &[usize], seed: u64, device: &Device) -> Tensor {
     Tensor::from_f32(&noise(shape.iter().product(), seed), shape, device).expect("noise tensor")

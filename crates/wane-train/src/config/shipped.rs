@@ -35,6 +35,21 @@ fn the_pair_differs_in_the_backbone_only() {
 }
 
 #[test]
+fn the_control_of_an_added_memory_differs_in_the_memory_only() {
+    let keys = differing("memory-added-control.toml", "memory-added.toml");
+    let added = [
+        "joint.dilation",
+        "joint.pass",
+        "joint.window",
+        "model.backbone",
+        "model.gate_bias",
+        "name",
+        "optimizer.memory_lr",
+    ];
+    assert_eq!(keys, added);
+}
+
+#[test]
 fn second_passes_of_the_joint_pair_cost_about_the_same() {
     for (attention, memory) in [
         ("pair-attention-joint.toml", "pair-memory-joint.toml"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::testing::{activation_dtype, assert_tensor_close, device, noise, rounded};
+use crate::testing::{activation_dtype, assert_tensor_close, device, noise, rounded, word_ids};
 use crate::{QuantKind, QuantMatrix};
 
 #[test]
@@ -66,12 +66,6 @@ fn check_gradient(ids: &[i32], d: usize, vocabulary: usize) {
     }
 }
 
-/// Ids like words: each half as frequent as the one at half its number.
-fn frequent(n: usize, vocabulary: usize) -> Vec<i32> {
-    let place = |x: &f32| (vocabulary as f32).powf((x + 1.0) / 2.0) as i32 - 1;
-    noise(n, 3).iter().map(place).collect()
-}
-
 #[test]
 fn gradients_of_equal_ids_add_up() {
     for d in [1, 7, 40, 260, 512] {
@@ -79,18 +73,18 @@ fn gradients_of_equal_ids_add_up() {
             check_gradient(&vec![8; n], d, 9);
             check_gradient(&(0..n).map(|i| (i % 7) as i32).collect::<Vec<_>>(), d, 9);
             check_gradient(&(0..n).rev().map(|i| (i / 40) as i32).collect::<Vec<_>>(), d, 40);
-            check_gradient(&frequent(n, 600), d, 600);
+            check_gradient(&word_ids(n, 600, 3), d, 600);
         }
     }
 }
 
 #[test]
 fn gradients_of_many_rows_and_large_tables() {
-    check_gradient(&frequent(5000, 4096), 64, 4096);
+    check_gradient(&word_ids(5000, 4096, 3), 64, 4096);
     check_gradient(&vec![4095; 20_000], 8, 4096);
-    check_gradient(&frequent(5000, 300_000), 7, 300_000);
+    check_gradient(&word_ids(5000, 300_000, 3), 7, 300_000);
     // Rows for which a block sorts more than one row a thread.
-    check_gradient(&frequent(140_000, 50_000), 3, 50_000);
+    check_gradient(&word_ids(140_000, 50_000, 3), 3, 50_000);
     check_gradient(&[], 5, 3);
 }
 
