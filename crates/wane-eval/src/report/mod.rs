@@ -8,7 +8,7 @@
 //! - `published`: the rows of arXiv 2605.28640 beside them; `statements`: which statements hold; `seeds`: what
 //!   training seeds agree on; `pooling`: what of SnapKV's gain is its pooling's.
 //! - `figures`: the figures, from `chart`, `figure`, `drawing`; `svg` and `raster` write them.
-//! - `tables`, `sheet`: tables as HTML and Markdown; `csv`: one tidy file a table.
+//! - `tables`, `sheet`: tables as HTML and Markdown; `sheets`: all of them, made once; `csv`: one tidy file a table.
 //! - `page`: `index.html`; `terminal`: the same in a few lines.
 
 mod chart;
@@ -29,6 +29,7 @@ mod published;
 mod raster;
 mod seeds;
 mod sheet;
+mod sheets;
 mod statements;
 mod study;
 mod svg;
@@ -42,7 +43,7 @@ use rayon::prelude::*;
 
 use crate::memory::record::MemoryRecord;
 use crate::{Error, Result};
-use sheet::Sheet;
+use sheets::Sheets;
 use study::Study;
 
 /// A value, or why there is none.
@@ -151,7 +152,8 @@ impl Contents {
 
     /// Every file of the report: names and contents.
     fn files(&self, metric: &str) -> Vec<(String, Vec<u8>)> {
-        let page = page::html(self, metric);
+        let sheets = Sheets::of(self);
+        let page = page::html(self, &sheets, metric);
         let mut files = vec![("index.html".to_owned(), page.into_bytes())];
         let figures = figures::all(self);
         let pictures: Vec<Vec<u8>> = figures.par_iter().map(figure::Figure::png).collect();
@@ -159,7 +161,7 @@ impl Contents {
             files.push((format!("{}.svg", figure.name), figure.svg().into_bytes()));
             files.push((format!("{}.png", figure.name), png));
         }
-        let mut texts = vec![("tables.md", self.markdown())];
+        let mut texts = vec![("tables.md", sheets.markdown(&self.studies))];
         texts.push(("accuracy.csv", csv::accuracy(&self.studies)));
         texts.push(("gains.csv", csv::gains(&self.studies)));
         if self.studies.iter().any(|study| !study.seeds.is_empty()) {
@@ -172,41 +174,6 @@ impl Contents {
         }
         files.extend(texts.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())));
         files
-    }
-
-    /// All tables as Markdown.
-    fn markdown(&self) -> String {
-        let mut markdown = String::from("# wane report\n");
-        for (number, study) in self.studies.iter().enumerate() {
-            markdown.push_str(&format!("\n## Records {}: {}\n", number + 1, study.setup.summary()));
-            let of_pair = |pair| tables::statements(study, pair, number);
-            let statements: Vec<Sheet> = (0..study.pairs.len()).filter_map(of_pair).collect();
-            for sheet in seeds::sheets(study, number).iter().chain(&statements) {
-                markdown.push('\n');
-                markdown.push_str(&sheet.markdown());
-            }
-            if let Some(caution) = pooling::caution(study, number) {
-                markdown.push_str(&caution.markdown());
-            }
-            for sheet in tables::all(&self.loaded, study, number) {
-                markdown.push('\n');
-                markdown.push_str(&sheet.markdown());
-            }
-        }
-        for (number, kind) in self.heads.kinds.iter().enumerate() {
-            markdown.push_str("\n## Hit rates\n\n");
-            markdown.push_str(&heads::statements(kind, number).markdown());
-            markdown.push('\n');
-            markdown.push_str(&kind.sheet(number).markdown());
-        }
-        if !self.runs.is_empty() {
-            markdown.push_str("\n## Training\n");
-            for sheet in training::sheets(&self.runs) {
-                markdown.push('\n');
-                markdown.push_str(&sheet.markdown());
-            }
-        }
-        markdown
     }
 }
 

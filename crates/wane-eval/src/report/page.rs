@@ -4,15 +4,17 @@
 use std::fmt::Write as _;
 
 use super::figures::{self, accuracy, gains, hits, learning, random};
-use super::load::{Loaded, short_hash};
+use super::load::short_hash;
 use super::palette::style;
+use super::sheet::Sheet;
+use super::sheets::{HitSheets, Sheets, StudySheets};
 use super::study::Study;
 use super::svg::escape;
-use super::{Contents, heads, pooling, published, seeds, tables, training};
+use super::{Contents, published, training};
 
-/// The page.
-pub(super) fn html(contents: &Contents, metric: &str) -> String {
-    let Contents { loaded, studies, notes, .. } = contents;
+/// The page; `sheets` are the tables of `contents`.
+pub(super) fn html(contents: &Contents, sheets: &Sheets, metric: &str) -> String {
+    let Contents { studies, notes, .. } = contents;
     let mut text = String::from(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<title>wane report</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n",
     );
@@ -29,12 +31,12 @@ pub(super) fn html(contents: &Contents, metric: &str) -> String {
         );
     }
     text.push_str("</header>\n<main id=\"main\">\n");
-    for (i, study) in studies.iter().enumerate() {
-        section(&mut text, loaded, study, [i, studies.len()]);
+    for (i, (study, sheets)) in studies.iter().zip(&sheets.studies).enumerate() {
+        section(&mut text, study, sheets, [i, studies.len()]);
     }
-    hit_rates(&mut text, contents);
+    hit_rates(&mut text, contents, &sheets.hits);
     memories(&mut text, contents);
-    training_runs(&mut text, contents);
+    training_runs(&mut text, contents, &sheets.training);
     let _ = writeln!(
         text,
         "</main>\n<footer>\n<p>Written by <code>wane report</code> {} from records alone. Published rows: {} (the project's copy; the text of its section 3.2 names MK2 and MK3 where its Table 4 shows that the numbers are those of MK1 and MK2). They are of other models than those measured here.</p>\n<p>The same figures and tables as files beside this page: <code>*.svg</code>, <code>*.png</code>, <code>tables.md</code>, <code>*.csv</code>.</p>\n</footer>\n</body>\n</html>",
@@ -107,16 +109,16 @@ fn navigation(text: &mut String, contents: &Contents) {
 }
 
 /// Hit rates: statements, the figures of each family's largest budget, others folded away, the table.
-fn hit_rates(text: &mut String, contents: &Contents) {
+fn hit_rates(text: &mut String, contents: &Contents, sheets: &[HitSheets]) {
     let heads = &contents.heads;
     if heads.kinds.is_empty() {
         return;
     }
     text.push_str("<section aria-labelledby=\"hit-rates\">\n<h2 id=\"hit-rates\">Hit rates of heads</h2>\n");
     let figures = hits::figures(heads);
-    for (number, kind) in heads.kinds.iter().enumerate() {
+    for (number, (kind, sheets)) in heads.kinds.iter().zip(sheets).enumerate() {
         if !kind.pairs.is_empty() {
-            text.push_str(&heads::statements(kind, number).html());
+            text.push_str(&sheets.statements.html());
         }
         let (mut seen, mut folded) = (Vec::new(), Vec::new());
         for of_method in figures.iter().filter(|f| f.kind == number) {
@@ -136,7 +138,7 @@ fn hit_rates(text: &mut String, contents: &Contents) {
             folded.iter().for_each(|f| text.push_str(&f.html()));
             text.push_str("</details>\n");
         }
-        text.push_str(&kind.sheet(number).html());
+        text.push_str(&sheets.rates.html());
     }
     text.push_str("</section>\n");
 }
@@ -174,7 +176,7 @@ fn memories(text: &mut String, contents: &Contents) {
     text.push_str("</section>\n");
 }
 
-fn training_runs(text: &mut String, contents: &Contents) {
+fn training_runs(text: &mut String, contents: &Contents, sheets: &[Sheet]) {
     if contents.runs.is_empty() {
         return;
     }
@@ -182,7 +184,7 @@ fn training_runs(text: &mut String, contents: &Contents) {
     for figure in learning::figures(&contents.runs) {
         text.push_str(&figure.html());
     }
-    for sheet in training::sheets(&contents.runs) {
+    for sheet in sheets {
         text.push_str(&sheet.html());
     }
     text.push_str("</section>\n");
@@ -198,7 +200,7 @@ pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-fn section(text: &mut String, loaded: &Loaded, study: &Study, [number, of]: [usize; 2]) {
+fn section(text: &mut String, study: &Study, sheets: &StudySheets, [number, of]: [usize; 2]) {
     let title =
         if of > 1 { format!("Records {}: {}", number + 1, different(study)) } else { "Results".to_owned() };
     let _ = writeln!(
@@ -210,11 +212,11 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, [number, of]: [usi
     if !study.pairs.is_empty() {
         let _ = writeln!(text, "<h3 id=\"statements-{number}\">Which statements hold</h3>");
     }
-    for sheet in seeds::sheets(study, number) {
+    for sheet in &sheets.seeds {
         text.push_str(&sheet.html());
     }
-    for pair in 0..study.pairs.len() {
-        match tables::statements(study, pair, number) {
+    for (pair, statements) in sheets.statements.iter().enumerate() {
+        match statements {
             Some(sheet) => text.push_str(&sheet.html()),
             None => {
                 let _ = writeln!(
@@ -225,7 +227,7 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, [number, of]: [usi
             }
         }
     }
-    if let Some(caution) = pooling::caution(study, number) {
+    if let Some(caution) = &sheets.caution {
         text.push_str(&caution.html());
     }
     if let Some(figure) = gains::figure(study, number) {
@@ -237,7 +239,7 @@ fn section(text: &mut String, loaded: &Loaded, study: &Study, [number, of]: [usi
         text.push_str(&figure.html());
     }
     let mut last = "";
-    for sheet in tables::all(loaded, study, number) {
+    for sheet in &sheets.tables {
         let (id, heading) = match sheet.id.split('-').next() {
             Some("accuracy") => ("tables", "Accuracy, with the published rows"),
             Some("gains") => ("published", "Gains beside the published ones"),

@@ -114,8 +114,19 @@ pub(super) fn scopes(study: &Study) -> Vec<Scope> {
     all
 }
 
-/// The statements about what a pair's second model gains; those without records are left out.
-pub(super) fn of_pair(study: &Study, pair: usize) -> Vec<Statement> {
+/// The statements about what the second model of a pair gains, as a table of study `number`, counted from 0; none
+/// if no statement has records.
+pub(super) fn of_pair(study: &Study, pair: usize, number: usize) -> Option<Sheet> {
+    let all = about(study, pair);
+    let caption = format!(
+        "{}, mean of the tasks, points, 95 % intervals by paired bootstrap: over samples of these weights, not over training seeds. A statement holds if every interval lies above 0, its opposite if every one lies below; it is not decided if every one holds 0; otherwise the counts are given",
+        study.gain_name(pair)
+    );
+    (!all.is_empty()).then(|| sheet(all, format!("statements-{number}-{pair}"), caption))
+}
+
+/// The statements about a pair; those without records are left out.
+fn about(study: &Study, pair: usize) -> Vec<Statement> {
     let mut all = Vec::new();
     let [without, with] = study.names(pair);
     for mut scope in scopes(study) {

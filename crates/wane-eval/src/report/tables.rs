@@ -402,13 +402,3 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
         groups,
     }
 }
-
-/// The statements about what a pair's second model gains, as a table; none without any.
-pub(super) fn statements(study: &Study, pair: usize, number: usize) -> Option<Sheet> {
-    let all = super::statements::of_pair(study, pair);
-    let caption = format!(
-        "{}, mean of the tasks, points, 95 % intervals by paired bootstrap: over samples of these weights, not over training seeds. A statement holds if every interval lies above 0, its opposite if every one lies below; it is not decided if every one holds 0; otherwise the counts are given",
-        study.gain_name(pair)
-    );
-    (!all.is_empty()).then(|| super::statements::sheet(all, format!("statements-{number}-{pair}"), caption))
-}
