@@ -290,8 +290,9 @@ impl Kinds {
     }
 }
 
-/// The paper's first hypothesis for every model and method, by tasks: hit rates have no intervals.
-pub(super) fn statements(kind: &Kinds, number: usize) -> Sheet {
+/// The paper's first hypothesis for every pair and method, by tasks: hit rates have no intervals. None without a
+/// task that both models of a pair have.
+pub(super) fn statements(kind: &Kinds, number: usize) -> Option<Sheet> {
     let mut all = Vec::new();
     for pair in &kind.pairs {
         for method in &kind.methods {
@@ -314,7 +315,7 @@ pub(super) fn statements(kind: &Kinds, number: usize) -> Sheet {
         }
     }
     let caption = "The ten best heads of each task. Hit rates have no intervals: a statement holds if it does in every task; else the counts of tasks are given";
-    statements::sheet(all, format!("statements-hits-{number}"), caption.into())
+    (!all.is_empty()).then(|| statements::sheet(all, format!("statements-hits-{number}"), caption.into()))
 }
 
 fn share(count: usize, of: usize) -> f64 {

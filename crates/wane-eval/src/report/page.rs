@@ -110,15 +110,14 @@ fn navigation(text: &mut String, contents: &Contents) {
 
 /// Hit rates: statements, the figures of each family's largest budget, others folded away, the table.
 fn hit_rates(text: &mut String, contents: &Contents, sheets: &[HitSheets]) {
-    let heads = &contents.heads;
-    if heads.kinds.is_empty() {
+    if sheets.is_empty() {
         return;
     }
     text.push_str("<section aria-labelledby=\"hit-rates\">\n<h2 id=\"hit-rates\">Hit rates of heads</h2>\n");
-    let figures = hits::figures(heads);
-    for (number, (kind, sheets)) in heads.kinds.iter().zip(sheets).enumerate() {
-        if !kind.pairs.is_empty() {
-            text.push_str(&sheets.statements.html());
+    let figures = hits::figures(&contents.heads);
+    for (number, sheets) in sheets.iter().enumerate() {
+        if let Some(statements) = &sheets.statements {
+            text.push_str(&statements.html());
         }
         let (mut seen, mut folded) = (Vec::new(), Vec::new());
         for of_method in figures.iter().filter(|f| f.kind == number) {

@@ -35,8 +35,8 @@ pub(super) struct StudySheets {
 /// The tables of a kind of hit rates.
 #[derive(Debug)]
 pub(super) struct HitSheets {
-    /// Which statements hold.
-    pub(super) statements: Sheet,
+    /// Which statements hold; none without pairs.
+    pub(super) statements: Option<Sheet>,
     /// The rates.
     pub(super) rates: Sheet,
 }
@@ -74,8 +74,7 @@ impl Sheets {
         }
         for HitSheets { statements, rates } in &self.hits {
             markdown.push_str("\n## Hit rates\n");
-            push(&mut markdown, statements);
-            push(&mut markdown, rates);
+            statements.iter().chain([rates]).for_each(|sheet| push(&mut markdown, sheet));
         }
         if !self.training.is_empty() {
             markdown.push_str("\n## Training\n");

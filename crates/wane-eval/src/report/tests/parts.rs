@@ -149,7 +149,7 @@ fn cut_newer_repeated_and_mixed_hit_rates_are_said() {
         with(hits("memory", "niah_single_1", 9), |hits| hits.origin.prompt_form = PromptForm::Prefix),
     ]);
     all.push_str("{\"version\":99,\"measured\":1}\n{\"version\":1,\"mod");
-    let (_folder, written) = report(&[("hits.jsonl", &all)]);
+    let (folder, written) = report(&[("hits.jsonl", &all)]);
     contains(
         &written.unwrap().notes.join("\n"),
         &[
@@ -159,6 +159,14 @@ fn cut_newer_repeated_and_mixed_hit_rates_are_said() {
             "the hit rates are of 2 kinds, which are kept apart",
         ],
     );
+    // One model has its rates, and no table of statements without a row.
+    for name in ["index.html", "tables.md"] {
+        let text = file(folder.path(), name);
+        assert!(
+            text.contains("Hit rates, means over 1 tasks") && !text.contains("The ten best heads"),
+            "{name}"
+        );
+    }
     let (_folder, error) = report(&[("hits.jsonl", &(text(&[hits("m", "t", 1)]) + "{}\n{}\n"))]);
     contains(&error.unwrap_err().to_string(), &["hits.jsonl, line 2: expected a record of hit rates"]);
 }
