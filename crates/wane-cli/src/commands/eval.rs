@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use wane_eval::ruler::data::DataSet;
 use wane_eval::runner::record::Record;
-use wane_eval::runner::store::Existing;
+use wane_eval::runner::store::{self, Existing};
 use wane_eval::table;
 
 use super::loaded::names;
@@ -70,9 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let models = args.model.iter().cloned().zip(names(&args.model)).collect();
     let measurement = Measurement { models, methods, context, samples, data, args: &args.measure };
     let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
-    let store = measurement.run(&args.out, existing)?;
-    out!("{}", table::accuracy(store.records(), &args.measure.scorer));
-    outln!("{}", caption(store.records()));
+    measurement.run(&args.out, existing)?;
+    let records = store::read(&args.out.join(store::FILE))?;
+    out!("{}", table::accuracy(&records, &args.measure.scorer));
+    outln!("{}", caption(&records));
     Ok(())
 }
 

@@ -63,8 +63,8 @@ pub(crate) enum AnyTokenizer {
 }
 
 impl Measurement<'_> {
-    /// Runs what the folder lacks; what comes back holds all of its records.
-    pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<Store> {
+    /// Runs what the folder lacks.
+    pub(crate) fn run(&self, out: &Path, existing: Existing) -> Result<()> {
         let args = self.args;
         let material = args.samples.material()?;
         let mut job = Job {
@@ -108,12 +108,12 @@ impl Measurement<'_> {
                 anyhow::bail!(
                     "stopped by Ctrl-C: {} holds {} records; run the same command{} to go on",
                     out.display(),
-                    store.records().len(),
+                    store.examples(),
                     if existing == Existing::Refuse { " with --resume" } else { " again" }
                 );
             }
         }
-        Ok(store)
+        Ok(())
     }
 
     /// The template of the form `chat`, of the first model if it is to be its own.

@@ -91,7 +91,7 @@ fn table(scores: &[TaskScore]) -> anyhow::Result<()> {
 
 /// Writes records as prediction files.
 pub(crate) fn predictions(args: &PredictionsArgs) -> anyhow::Result<()> {
-    let file = if args.records.is_dir() { args.records.join("records.jsonl") } else { args.records.clone() };
+    let file = if args.records.is_dir() { args.records.join(store::FILE) } else { args.records.clone() };
     anyhow::ensure!(
         file.is_file(),
         "{}: no such file; name the folder that `wane eval --out` wrote",

@@ -69,7 +69,11 @@ fn a_folder_of_another_run_is_left_alone() {
     assert_eq!(std::fs::read(folder.path().join("out/records.jsonl")).unwrap(), kept);
     // More samples and another model are the same run.
     works(&arguments(&a, &out, &["--samples", "3", "--resume"]));
-    works(&arguments(&model("b"), &out, &["--samples", "3", "--resume"]));
+    let said = works(&arguments(&model("b"), &out, &["--samples", "3", "--resume"]));
+    // The table is of all records, those of earlier runs first.
+    let row = |line: usize| said.lines().nth(line).unwrap_or_default();
+    assert!(row(1).starts_with("a  dense ") && row(1).ends_with(" 3"), "{said}");
+    assert!(row(2).starts_with("b  dense ") && row(2).ends_with(" 3"), "{said}");
     complete(&folder.path().join("out"), 3, 2);
 }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use crate::{Error, Result};
+use crate::{Error, Result, hits, runner};
 
 /// Files that a folder is searched for.
-const NAMES: [&str; 4] = ["records.jsonl", "hits.jsonl", "memory.json", "record.json"];
+const NAMES: [&str; 4] = [runner::store::FILE, hits::store::FILE, "memory.json", "record.json"];
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -306,7 +306,7 @@ impl Runner<'_> {
             let element = read.cache.config().pool.dtype().size();
             let record = self.record(plan, item, &ids, seconds, (bytes, element))?;
             self.observer.finished(&record);
-            self.store.append(record)?;
+            self.store.append(&record)?;
         }
         Ok(())
     }

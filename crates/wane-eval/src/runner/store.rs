@@ -2,7 +2,7 @@
 //! finished example, written at once. A killed run leaves at most half a line, which is cut off
 //! (and said) when the run goes on. A folder that is refused is left as it is.
 //!
-//! Does not do: two writers at a time.
+//! Does not do: two writers at a time; keeping what was written: [`read`] returns it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::record::{Key, Record};
 use crate::ruler::prompt::PromptForm;
 use crate::{Error, Result};
+
+/// The name of the file of records in its folder.
+pub const FILE: &str = "records.jsonl";
 
 /// What all records of a folder share; other settings need another folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +78,9 @@ pub enum Existing {
 pub struct Store {
     path: PathBuf,
     file: File,
-    records: Vec<Record>,
     keys: HashSet<Key>,
+    /// Names and hashes of the models that have records.
+    models: BTreeSet<(String, String)>,
     cut: usize,
 }
 
@@ -87,7 +91,7 @@ impl Store {
     /// No permission; records of another run; a line in the middle that is no record.
     pub fn open(folder: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
-        let path = folder.join("records.jsonl");
+        let path = folder.join(FILE);
         let (records, whole, cut) = parse(&path)?;
         if !records.is_empty() && existing == Existing::Refuse {
             return Err(Error::Invalid(format!(
@@ -96,9 +100,9 @@ impl Store {
                 records.len()
             )));
         }
-        let mut numbers = HashMap::new();
+        let mut lines = HashMap::new();
         for (i, record) in records.iter().enumerate() {
-            if let Some(before) = numbers.insert(record.key(), i + 1) {
+            if let Some(before) = lines.insert(record.key(), i + 1) {
                 let (_, method, task, sample) = record.key();
                 return Err(Error::Line {
                     path,
@@ -133,8 +137,9 @@ impl Store {
         if cut > 0 {
             file.set_len(whole).map_err(failed)?;
         }
-        let keys = records.iter().map(Record::key).collect();
-        Ok(Self { path, file, records, keys, cut })
+        let keys = lines.into_keys().collect();
+        let models = records.iter().map(model).collect();
+        Ok(Self { path, file, keys, models, cut })
     }
 
     /// Bytes of a half-written last line that were cut off when the folder was opened; that example runs again.
@@ -152,7 +157,7 @@ impl Store {
     /// # Errors
     /// There are such records.
     pub fn check_model(&self, name: &str, hash: &str) -> Result<()> {
-        match self.records.iter().any(|record| record.cell.model == name && record.cell.model_hash != hash) {
+        match self.models.iter().any(|(other, weights)| other == name && weights != hash) {
             true => Err(Error::Invalid(format!(
                 "{} holds records of another model that was called {name} too (its weights differ): choose another --out",
                 self.path.display()
@@ -165,18 +170,18 @@ impl Store {
     ///
     /// # Errors
     /// The disk is full, or the like.
-    pub fn append(&mut self, record: Record) -> Result<()> {
-        let mut line = serde_json::to_string(&record).map_err(|e| Error::Invalid(e.to_string()))?;
+    pub fn append(&mut self, record: &Record) -> Result<()> {
+        let mut line = serde_json::to_string(record).map_err(|e| Error::Invalid(e.to_string()))?;
         line.push('\n');
         self.file.write_all(line.as_bytes()).map_err(|e| Error::file("write", &self.path, e))?;
         self.keys.insert(record.key());
-        self.records.push(record);
+        self.models.insert(model(record));
         Ok(())
     }
 
-    /// All records, those of earlier runs first.
-    pub fn records(&self) -> &[Record] {
-        &self.records
+    /// How many examples are there, those of earlier runs included.
+    pub fn examples(&self) -> usize {
+        self.keys.len()
     }
 
     /// The file.
@@ -185,7 +190,12 @@ impl Store {
     }
 }
 
-/// Reads the records of a file; nothing if there is no file.
+/// The name and the hash of a record's model.
+fn model(record: &Record) -> (String, String) {
+    (record.cell.model.clone(), record.cell.model_hash.clone())
+}
+
+/// Reads the records of a file in the order of writing; nothing if there is no file.
 ///
 /// # Errors
 /// A line that is no record, the last one excepted.

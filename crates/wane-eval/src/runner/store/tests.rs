@@ -75,8 +75,8 @@ fn settings() -> Settings {
 fn a_killed_run_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), &settings(), Existing::Refuse).unwrap();
-    store.append(record("m", "dense", 0, 1.0)).unwrap();
-    store.append(record("m", "dense", 1, 0.0)).unwrap();
+    store.append(&record("m", "dense", 0, 1.0)).unwrap();
+    store.append(&record("m", "dense", 1, 0.0)).unwrap();
     let path = store.path().to_owned();
     drop(store);
     let whole = std::fs::read(&path).unwrap();
@@ -91,24 +91,28 @@ fn a_killed_run_goes_on() {
     assert_eq!(store.repaired(), half.len() - whole.len() / 2);
     assert!(store.contains(&record("m", "dense", 0, 1.0).key()));
     assert!(!store.contains(&record("m", "dense", 1, 0.0).key()));
-    store.append(record("m", "dense", 1, 0.0)).unwrap();
+    store.append(&record("m", "dense", 1, 0.0)).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), whole);
-    assert_eq!(read(&path).unwrap(), store.records());
-    assert_eq!(Store::open(dir.path(), &settings(), Existing::Resume).unwrap().repaired(), 0);
+    assert_eq!(read(&path).unwrap(), [record("m", "dense", 0, 1.0), record("m", "dense", 1, 0.0)]);
+    let again = Store::open(dir.path(), &settings(), Existing::Resume).unwrap();
+    assert_eq!((store.examples(), again.examples(), again.repaired()), (2, 2, 0));
 }
 
 #[test]
 fn other_settings_and_broken_lines_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), &settings(), Existing::Resume).unwrap();
-    store.append(record("m", "dense", 0, 1.0)).unwrap();
+    store.append(&record("m", "dense", 0, 1.0)).unwrap();
     let other = Settings { context: 1024, ..settings() };
     let error = Store::open(dir.path(), &other, Existing::Resume).unwrap_err().to_string();
     assert!(error.contains("another run (context is 512 there and 1024 here): choose"), "{error}");
-    store.check_model("m", "hash of m").unwrap();
-    store.check_model("n", "hash of n").unwrap();
-    let error = store.check_model("m", "hash of n").unwrap_err().to_string();
-    assert!(error.contains("another model that was called m too"), "{error}");
+    // Of what was appended, and of what was there.
+    for store in [&store, &Store::open(dir.path(), &settings(), Existing::Resume).unwrap()] {
+        store.check_model("m", "hash of m").unwrap();
+        store.check_model("n", "hash of n").unwrap();
+        let error = store.check_model("m", "hash of n").unwrap_err().to_string();
+        assert!(error.contains("another model that was called m too"), "{error}");
+    }
     std::fs::write(store.path(), "{}\n").unwrap();
     let error = Store::open(dir.path(), &settings(), Existing::Resume).unwrap_err().to_string();
     assert!(error.contains("records.jsonl, line 1: expected a record"), "{error}");
@@ -118,8 +122,8 @@ fn other_settings_and_broken_lines_are_refused() {
 fn examples_that_are_there_twice_are_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), &settings(), Existing::Resume).unwrap();
-    store.append(record("m", "dense", 0, 1.0)).unwrap();
-    store.append(record("m", "dense", 0, 0.0)).unwrap();
+    store.append(&record("m", "dense", 0, 1.0)).unwrap();
+    store.append(&record("m", "dense", 0, 0.0)).unwrap();
     let error = Store::open(dir.path(), &settings(), Existing::Resume).unwrap_err().to_string();
     assert!(error.contains("line 2: sample 0 of niah_single_1 under dense was in line 1 already"), "{error}");
 }
