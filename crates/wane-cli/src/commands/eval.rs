@@ -80,13 +80,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// What a table rests on, in one line.
 fn caption(records: &[Record]) -> String {
     let Some(first) = records.first() else { return "no records".into() };
+    let recipe = &first.origin.recipe;
     format!(
         "context {}, seed {}, haystack {}, words {}, prompt form {}{}; KV read: first decode step; KV kept: after the prompt",
         first.origin.context,
         first.cell.seed,
-        first.origin.haystack,
-        first.origin.wordlist,
-        first.origin.prompt_form.name(),
-        first.origin.template.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
+        recipe.haystack,
+        recipe.wordlist,
+        recipe.prompt_form.name(),
+        recipe.template.as_ref().map(|name| format!(" ({name})")).unwrap_or_default()
     )
 }

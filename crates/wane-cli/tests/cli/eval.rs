@@ -95,8 +95,11 @@ fn samples_from_files_give_what_generated_ones_give() {
             (&f.prediction, &f.references, f.prompt_tokens)
         );
         assert_eq!((d.origin.context, &d.cell.task, d.sample), (f.origin.context, &f.cell.task, f.sample));
-        assert!(d.origin.data.is_none() && f.origin.data.as_ref().is_some_and(|hash| hash.len() == 64));
-        assert_eq!(f.origin.haystack, "data:data");
+        assert!(
+            d.origin.recipe.data.is_none()
+                && f.origin.recipe.data.as_ref().is_some_and(|hash| hash.len() == 64)
+        );
+        assert_eq!(f.origin.recipe.haystack, "data:data");
     }
     // The same data goes on, one task of it is other data, and so is a changed file.
     works(&on_data(&a, &read, &data, &["--resume", "--method", "dense", "quest:block=16,k=4"]));
@@ -179,9 +182,9 @@ fn chat_prompts() {
     works(&arguments(chat, &out, &["--prompt-form", "chat", "--samples", "1"]));
     let record = &records(Path::new(&out))[0];
     assert!(
-        record.origin.template.as_ref().is_some_and(|name| name.starts_with("own@")),
+        record.origin.recipe.template.as_ref().is_some_and(|name| name.starts_with("own@")),
         "{:?}",
-        record.origin.template
+        record.origin.recipe.template
     );
     assert!(record.prompt_tokens + 128 <= 512);
     works(&arguments(
@@ -189,7 +192,7 @@ fn chat_prompts() {
         &named,
         &["--prompt-form", "chat", "--samples", "1", "--template", "Phi3"],
     ));
-    assert_eq!(records(Path::new(&named))[0].origin.template.as_deref(), Some("Phi3"));
+    assert_eq!(records(Path::new(&named))[0].origin.recipe.template.as_deref(), Some("Phi3"));
     // Two models would get different prompts.
     let other = copy();
     std::fs::write(other.path().join("chat_template.jinja"), source.replace("user", "human")).unwrap();

@@ -137,9 +137,7 @@ impl Hits {
             && a.cell.seed == b.cell.seed
             && a.origin.context == b.origin.context
             && a.origin.tokenizer == b.origin.tokenizer
-            && a.origin.haystack == b.origin.haystack
-            && a.origin.wordlist == b.origin.wordlist
-            && a.origin.prompt_form == b.origin.prompt_form
+            && a.origin.recipe == b.origin.recipe
             && a.measured == b.measured
             && a.unit == b.unit
             && (places(a) == places(b) || a.examples == 0 || b.examples == 0)

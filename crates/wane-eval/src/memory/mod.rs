@@ -61,16 +61,16 @@ pub fn measure(subject: &Subject<'_>, job: &Job<'_>) -> Result<ModelMemory> {
         }
     }
     let tasks: Vec<&str> = job.tasks.iter().map(|task| task.name).collect();
-    let settings = job.settings();
+    let recipe = job.settings().recipe;
     let source = format!(
         "{} x {} samples, context {}, seed {}, haystack {}, words {}, prompt form {}",
         tasks.join(","),
         job.samples,
         job.context,
         job.seed,
-        settings.haystack,
-        settings.wordlist,
-        job.form.name()
+        recipe.haystack,
+        recipe.wordlist,
+        recipe.prompt_form.name()
     );
     Ok(ModelMemory { unaligned, ..run(subject, &sequences, source, "values".into())? })
 }

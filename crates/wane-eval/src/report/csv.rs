@@ -186,9 +186,9 @@ pub(super) fn cost(loaded: &Loaded, studies: &[Study]) -> String {
                             row.scorers.join(" "),
                         ]);
                         fields.extend([
-                            setup.haystack.clone(),
-                            setup.wordlist.clone(),
-                            setup.prompt_form.name().into(),
+                            setup.recipe.haystack.clone(),
+                            setup.recipe.wordlist.clone(),
+                            setup.recipe.prompt_form.name().into(),
                             setup.seed.to_string(),
                         ]);
                         fields.extend([files.join(" "), row.cost.prefill.clone().err().unwrap_or_default()]);

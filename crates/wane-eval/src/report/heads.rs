@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::load::short_hash;
+use super::load::{samples_in_words, short_hash};
 use super::method::Method;
 use super::pairing::{self, Look, Named, Pair};
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
@@ -13,6 +13,7 @@ use super::statements::{self, Statement, Verdict};
 use super::{OrReason, input};
 use crate::hits::record::{Hits, Measured, VERSION, cells};
 use crate::ruler::TASKS;
+use crate::runner::identity::Origin;
 use crate::{Error, Result};
 
 /// Heads of a figure at most (as in the paper's).
@@ -111,15 +112,8 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
 }
 
 fn setup(cell: &Hits) -> String {
-    format!(
-        "context {} tokens, tokenizer {}, sample seed {}, haystack {}, words {}, prompt form {}",
-        cell.origin.context,
-        short_hash(&cell.origin.tokenizer),
-        cell.cell.seed,
-        cell.origin.haystack,
-        cell.origin.wordlist,
-        cell.origin.prompt_form.name()
-    )
+    let Origin { context, tokenizer, recipe, .. } = &cell.origin;
+    samples_in_words(*context, tokenizer, cell.cell.seed, recipe)
 }
 
 impl Kinds {

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::input;
 use crate::ruler::Metric;
 use crate::ruler::prompt::PromptForm;
+use crate::runner::identity::Recipe;
 use crate::runner::record::{Bytes, Flops, Seconds, VERSION};
 use crate::{Error, Result};
 
@@ -31,30 +32,30 @@ pub(super) struct Setup {
     pub(super) context: usize,
     pub(super) tokenizer: String,
     pub(super) seed: u64,
-    pub(super) haystack: String,
-    pub(super) wordlist: String,
-    pub(super) prompt_form: PromptForm,
-    pub(super) template: Option<String>,
-    pub(super) data: Option<String>,
+    pub(super) recipe: Recipe,
 }
 
 impl Setup {
     /// The setup in one line.
     pub(super) fn summary(&self) -> String {
         format!(
-            "context {} tokens, tokenizer {}, sample seed {}, haystack {}, words {}, prompt form {}, record version {}",
-            self.context,
-            short_hash(&self.tokenizer),
-            self.seed,
-            self.haystack,
-            self.wordlist,
-            match &self.template {
-                Some(template) => format!("{} ({template})", self.prompt_form.name()),
-                None => self.prompt_form.name().to_owned(),
-            },
+            "{}, record version {}",
+            samples_in_words(self.context, &self.tokenizer, self.seed, &self.recipe),
             self.version
         )
     }
+}
+
+/// What samples are made of, in words.
+pub(super) fn samples_in_words(context: usize, tokenizer: &str, seed: u64, recipe: &Recipe) -> String {
+    let template = recipe.template.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+    format!(
+        "context {context} tokens, tokenizer {}, sample seed {seed}, haystack {}, words {}, prompt form {}{template}",
+        short_hash(tokenizer),
+        recipe.haystack,
+        recipe.wordlist,
+        recipe.prompt_form.name(),
+    )
 }
 
 /// The first characters of a hash.
@@ -305,11 +306,13 @@ impl Loader {
             context: record.context,
             tokenizer: record.tokenizer.into_owned(),
             seed: record.seed,
-            haystack: record.haystack.into_owned(),
-            wordlist: record.wordlist.into_owned(),
-            prompt_form: record.prompt_form,
-            template: record.template.map(Cow::into_owned),
-            data: record.data.map(Cow::into_owned),
+            recipe: Recipe {
+                haystack: record.haystack.into_owned(),
+                wordlist: record.wordlist.into_owned(),
+                data: record.data.map(Cow::into_owned),
+                prompt_form: record.prompt_form,
+                template: record.template.map(Cow::into_owned),
+            },
         };
         let sample = Sample {
             setup: self.setups.index(setup),
@@ -392,11 +395,11 @@ impl Loader {
             ("contexts", &|s| s.context.to_string()),
             ("tokenizers", &|s| s.tokenizer.clone()),
             ("sample seeds", &|s| s.seed.to_string()),
-            ("haystacks", &|s| s.haystack.clone()),
-            ("word lists", &|s| s.wordlist.clone()),
-            ("prompt forms", &|s| s.prompt_form.name().to_owned()),
-            ("model templates", &|s| s.template.clone().unwrap_or_default()),
-            ("data sets", &|s| s.data.clone().unwrap_or_default()),
+            ("haystacks", &|s| s.recipe.haystack.clone()),
+            ("word lists", &|s| s.recipe.wordlist.clone()),
+            ("prompt forms", &|s| s.recipe.prompt_form.name().to_owned()),
+            ("model templates", &|s| s.recipe.template.clone().unwrap_or_default()),
+            ("data sets", &|s| s.recipe.data.clone().unwrap_or_default()),
         ];
         let differ = facts.iter().filter(|(_, fact)| setups.iter().any(|s| fact(s) != fact(&setups[0])));
         let names: Vec<&str> = differ.map(|(name, _)| *name).collect();

@@ -191,7 +191,7 @@ fn training_runs(text: &mut String, contents: &Contents, sheets: &[Sheet]) {
 
 /// What a reader tells studies apart by.
 fn different(study: &Study) -> String {
-    format!("prompt form {}, context {}", study.setup.prompt_form.name(), study.setup.context)
+    format!("prompt form {}, context {}", study.setup.recipe.prompt_form.name(), study.setup.context)
 }
 
 /// `1 task`, `2 tasks`.

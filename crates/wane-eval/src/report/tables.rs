@@ -334,9 +334,9 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
             } else {
                 format!("; selector seeds {}", arm.seeds.join(", "))
             };
-            let made = match &setup.data {
-                Some(_) => format!("--data FOLDER_OF_{}", setup.haystack),
-                None => format!("--seed {} --wordlist {}", setup.seed, setup.wordlist),
+            let made = match &setup.recipe.data {
+                Some(_) => format!("--data FOLDER_OF_{}", setup.recipe.haystack),
+                None => format!("--seed {} --wordlist {}", setup.seed, setup.recipe.wordlist),
             };
             let mut command = format!(
                 "wane eval --model {} --method '{}' --tasks {} --context {} --samples {samples} {made} --prompt-form {} --out DIR",
@@ -344,16 +344,16 @@ fn sources(loaded: &Loaded, study: &Study, number: usize) -> Sheet {
                 arm.label,
                 tasks,
                 setup.context,
-                setup.prompt_form.name(),
+                setup.recipe.prompt_form.name(),
             );
-            if let Some(template) = setup.template.as_ref().filter(|name| !name.starts_with("own@")) {
+            if let Some(template) = setup.recipe.template.as_ref().filter(|name| !name.starts_with("own@")) {
                 command.push_str(&format!(" --template {template}"));
             }
             if let [limit] = row.limits.as_slice() {
                 command.push_str(&format!(" --max-new-tokens {limit}"));
             }
-            if setup.data.is_none() && !setup.haystack.starts_with("sotu-") {
-                command.push_str(&format!(" --haystack FILE_OF_{}", setup.haystack));
+            if setup.recipe.data.is_none() && !setup.recipe.haystack.starts_with("sotu-") {
+                command.push_str(&format!(" --haystack FILE_OF_{}", setup.recipe.haystack));
             }
             let files: Vec<String> =
                 row.files.iter().map(|f| loaded.files[*f].display().to_string()).collect();

@@ -352,7 +352,7 @@ fn tokenizers_and_prompt_forms_are_kept_apart() {
     records.push(with(record("memory", "dense", 0, 0.0), |r| {
         r.origin.context = 4096;
         r.origin.tokenizer = "u".into();
-        r.origin.prompt_form = PromptForm::Input;
+        r.origin.recipe.prompt_form = PromptForm::Input;
     }));
     let report = report(&records);
     contains(
@@ -366,7 +366,7 @@ fn tokenizers_and_prompt_forms_are_kept_apart() {
 fn the_protocols_scorer_follows_the_prompt_form() {
     let scores = [("string_match_all".to_owned(), 1.0), ("comma_set".to_owned(), 0.0)];
     let scored = Record { scores: scores.into(), ..record("m", "dense", 0, 0.0) };
-    let input = with(scored.clone(), |r| r.origin.prompt_form = PromptForm::Input);
+    let input = with(scored.clone(), |r| r.origin.recipe.prompt_form = PromptForm::Input);
     let mean = |records: &[Record], metric: &str| {
         let report = try_report(&lines(records), metric).unwrap();
         let table = report.file("accuracy.csv");

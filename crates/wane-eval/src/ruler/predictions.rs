@@ -226,7 +226,7 @@ pub fn of_records(
         let Some(place) = TASKS.iter().position(|t| t.name == record.cell.task) else {
             return Err(Error::Invalid(format!("records of the unknown task `{}`", record.cell.task)));
         };
-        if let (Some(measured), Some(data)) = (&record.origin.data, data)
+        if let (Some(measured), Some(data)) = (&record.origin.recipe.data, data)
             && measured != data.hash()
         {
             return Err(Error::Invalid(format!(
@@ -275,7 +275,7 @@ fn prediction(record: &Record, task: &TaskEntry, data: Option<&DataSet>) -> Resu
             )));
         };
         made.index = sample.index;
-        made.input = record.origin.prompt_form.prompt(sample);
+        made.input = record.origin.recipe.prompt_form.prompt(sample);
         if sample.length > 0 {
             made.length = sample.length as i64;
         }

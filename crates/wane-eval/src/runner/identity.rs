@@ -1,6 +1,7 @@
 //! What identifies a line of records, whether it is a finished example (`record`) or a sum of hit rates (`hits`):
 //! the cell that it belongs to, and what its samples are made of and where they ran. Both are flattened into
-//! their line, so a line's fields stand side by side.
+//! their line, so a line's fields stand side by side; so is the recipe of the prompts, which a folder's `run.json`
+//! and the report's setups hold too.
 
 use serde::{Deserialize, Serialize};
 use wane_attention::Plan;
@@ -28,13 +29,9 @@ pub struct Cell {
     pub seed: u64,
 }
 
-/// What samples are made of, and where they ran.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Prompt and answer budget, in tokens.
-    pub context: usize,
-    /// The tokenizer's hash.
-    pub tokenizer: String,
+/// What prompts are made of and in which form, beside context, tokenizer and seed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Recipe {
     /// Haystack and sentence splitter.
     pub haystack: String,
     /// The version of the word lists.
@@ -42,11 +39,23 @@ pub struct Origin {
     /// SHA-256 of the data set, if the samples were made elsewhere (seed 0, no word list).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Which form the prompt has.
+    /// Which form the prompts have.
     pub prompt_form: PromptForm,
     /// The model template of the form `chat`: NVIDIA's name, or `own@` and the beginning of its hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+}
+
+/// What samples are made of, and where they ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Prompt and answer budget, in tokens.
+    pub context: usize,
+    /// The tokenizer's hash.
+    pub tokenizer: String,
+    /// What prompts are made of.
+    #[serde(flatten)]
+    pub recipe: Recipe,
     /// Where it ran.
     pub device: String,
 }
@@ -70,13 +79,9 @@ pub(crate) fn identity(
         seed: settings.seed,
     };
     let origin = Origin {
-        context: job.context,
+        context: settings.context,
         tokenizer: subject.tokenizer.hash().to_owned(),
-        haystack: settings.haystack,
-        wordlist: settings.wordlist,
-        data: settings.data,
-        prompt_form: job.form,
-        template: settings.template,
+        recipe: settings.recipe,
         device: subject.decoder.device().to_string(),
     };
     (cell, origin)

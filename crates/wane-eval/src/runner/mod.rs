@@ -33,7 +33,7 @@ use crate::ruler::words::WordList;
 use crate::ruler::{Metric, TaskEntry};
 use crate::{Error, Result};
 use flops::Weights;
-use identity::identity;
+use identity::{Recipe, identity};
 use items::Item;
 use record::{Bytes, Record, Seconds};
 use store::{Settings, Store};
@@ -85,27 +85,20 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// The template's name, if there is one.
-    fn template_name(&self) -> Option<String> {
-        (self.form == PromptForm::Chat).then(|| self.template.name().to_owned())
-    }
-
     /// What the records of this job share.
     pub fn settings(&self) -> Settings {
         let (seed, haystack, wordlist) = match self.data {
             Some(data) => (0, data.name().to_owned(), "-".to_owned()),
             None => (self.seed, self.haystack.name().to_owned(), self.words.name().to_owned()),
         };
-        Settings {
-            context: self.context,
-            seed,
+        let recipe = Recipe {
             haystack,
             wordlist,
             data: self.data.map(|data| data.hash().to_owned()),
             prompt_form: self.form,
-            template: self.template_name(),
-            max_new_tokens: self.max_new_tokens,
-        }
+            template: (self.form == PromptForm::Chat).then(|| self.template.name().to_owned()),
+        };
+        Settings { context: self.context, seed, recipe, max_new_tokens: self.max_new_tokens }
     }
 }
 

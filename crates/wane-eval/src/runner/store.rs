@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::Recipe;
 use super::record::{Key, Record};
-use crate::ruler::prompt::PromptForm;
 use crate::{Error, Result};
 
 /// The name of the file of records in its folder.
@@ -25,18 +25,9 @@ pub struct Settings {
     pub context: usize,
     /// The seed of the samples.
     pub seed: u64,
-    /// Haystack and sentence splitter.
-    pub haystack: String,
-    /// The version of the word lists.
-    pub wordlist: String,
-    /// SHA-256 of the data set, if the samples were made elsewhere (seed 0, no word list).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// Which form the prompts have.
-    pub prompt_form: PromptForm,
-    /// The model template of the form `chat`: NVIDIA's name, or `own@` and the beginning of its hash.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
+    /// What prompts are made of.
+    #[serde(flatten)]
+    pub recipe: Recipe,
     /// A limit below the tasks' own, if any.
     pub max_new_tokens: Option<usize>,
 }

@@ -17,7 +17,7 @@ pub(crate) fn line(first_sample: usize, samples: usize) -> Hits {
     let (cell, origin) = identity("memory", "quest:block=64,k=16");
     Hits {
         cell: Cell { version: VERSION, ..cell },
-        origin: Origin { context: 4096, prompt_form: PromptForm::Input, ..origin },
+        origin: with(origin, |o| (o.context, o.recipe.prompt_form) = (4096, PromptForm::Input)),
         first_sample,
         samples,
         measured: Measured::DecodeSteps,
@@ -58,6 +58,7 @@ fn other_cells_and_the_same_samples_cannot_be_added() {
     let error = sum.merge(&other).unwrap_err().to_string();
     assert!(error.contains("expected one cell and different samples"), "{error}");
     assert!(sum.merge(&line(3, 4)).is_err());
+    assert!(sum.merge(&with(line(4, 4), |hits| hits.origin.recipe.data = Some("d".into()))).is_err());
     assert_eq!(sum, line(0, 4));
     // A range without a single example has no heads, and fits everywhere.
     let empty = Hits { examples: 0, unaligned: 4, heads: Vec::new(), steps_range: [0, 0], ..line(4, 4) };

@@ -7,7 +7,7 @@ use crate::hits::record::{HeadHits, HeadUnit, Hits, Measured};
 use crate::memory::record::{BINS, HeadMemory, MemoryRecord, ModelMemory};
 use crate::report::{Options, Written, write};
 use crate::ruler::prompt::PromptForm;
-use crate::runner::identity::{Cell, Origin};
+use crate::runner::identity::Cell;
 use crate::runner::store::tests::{identity, with};
 
 /// Ten examples; head 0 hits `best` of them, head 1 one.
@@ -23,7 +23,7 @@ fn hits(model: &str, task: &str, best: usize) -> Hits {
     let (cell, origin) = identity(model, QUEST);
     Hits {
         cell: Cell { task: task.into(), ..cell },
-        origin: Origin { context: 4096, prompt_form: PromptForm::Input, ..origin },
+        origin: with(origin, |o| (o.context, o.recipe.prompt_form) = (4096, PromptForm::Input)),
         first_sample: 0,
         samples: 12,
         measured: Measured::DecodeSteps,
@@ -146,7 +146,7 @@ fn cut_newer_repeated_and_mixed_hit_rates_are_said() {
     let mut all = text(&[
         hits("memory", "niah_single_1", 9),
         hits("memory", "niah_single_1", 9),
-        with(hits("memory", "niah_single_1", 9), |hits| hits.origin.prompt_form = PromptForm::Prefix),
+        with(hits("memory", "niah_single_1", 9), |hits| hits.origin.recipe.prompt_form = PromptForm::Prefix),
     ]);
     all.push_str("{\"version\":99,\"measured\":1}\n{\"version\":1,\"mod");
     let (folder, written) = report(&[("hits.jsonl", &all)]);

@@ -35,8 +35,8 @@ fn earlier_lines_are_written_again() {
 #[test]
 fn fields_keep_their_places() {
     let full = with(record("m", "dense", 7, 1.0), |r| {
-        r.origin.data = Some("d".into());
-        r.origin.template = Some("own@1".into());
+        r.origin.recipe.data = Some("d".into());
+        r.origin.recipe.template = Some("own@1".into());
         r.flops = Some(Flops { prefill: 1.0, per_step: 2.0 });
     });
     let text = serde_json::to_string(&full).unwrap();

@@ -1,6 +1,7 @@
 //! Resuming, half-written lines, foreign folders.
 
 use super::*;
+use crate::ruler::prompt::PromptForm;
 use crate::runner::identity::{Cell, Origin};
 use crate::runner::record::{Bytes, Seconds};
 
@@ -8,6 +9,12 @@ use crate::runner::record::{Bytes, Seconds};
 pub(crate) fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
     change(&mut value);
     value
+}
+
+/// Of prompts in the form `prefix`.
+fn recipe() -> Recipe {
+    let (haystack, wordlist) = ("h".into(), "3.0.1".into());
+    Recipe { haystack, wordlist, data: None, prompt_form: PromptForm::Prefix, template: None }
 }
 
 /// What identifies a line about a model under a method, of a context of 512 tokens.
@@ -21,16 +28,7 @@ pub(crate) fn identity(model: &str, method: &str) -> (Cell, Origin) {
         task: "niah_single_1".into(),
         seed: 42,
     };
-    let origin = Origin {
-        context: 512,
-        tokenizer: "t".into(),
-        haystack: "h".into(),
-        wordlist: "3.0.1".into(),
-        data: None,
-        prompt_form: PromptForm::Prefix,
-        template: None,
-        device: "cpu".into(),
-    };
+    let origin = Origin { context: 512, tokenizer: "t".into(), recipe: recipe(), device: "cpu".into() };
     (cell, origin)
 }
 
@@ -58,17 +56,36 @@ pub(crate) fn record(model: &str, method: &str, sample: usize, score: f64) -> Re
 }
 
 fn settings() -> Settings {
-    let (haystack, wordlist) = ("h".into(), "3.0.1".into());
-    Settings {
-        context: 512,
-        seed: 42,
-        haystack,
-        wordlist,
-        prompt_form: PromptForm::Prefix,
-        template: None,
-        data: None,
-        max_new_tokens: None,
+    Settings { context: 512, seed: 42, recipe: recipe(), max_new_tokens: None }
+}
+
+#[test]
+fn settings_keep_their_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = with(settings(), |s| {
+        s.recipe.data = Some("d".into());
+        s.recipe.template = Some("own@1".into());
+        s.max_new_tokens = Some(4);
+    });
+    let plain = r#"{
+  "context": 512,
+  "seed": 42,
+  "haystack": "h",
+  "wordlist": "3.0.1",
+  "prompt_form": "prefix",
+  "max_new_tokens": null
+}
+"#;
+    let more = plain
+        .replace("\"prompt_form\"", "\"data\": \"d\",\n  \"prompt_form\"")
+        .replace("\"max_new_tokens\": null", "\"template\": \"own@1\",\n  \"max_new_tokens\": 4");
+    for (settings, text) in [(settings(), plain), (full, &more)] {
+        Store::open(dir.path(), &settings, Existing::Refuse).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("run.json")).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Settings>(text).unwrap(), settings);
     }
+    let error = serde_json::from_str::<Settings>(&plain.replace("haystack", "text")).unwrap_err().to_string();
+    assert!(error.contains("missing field `haystack`"), "{error}");
 }
 
 #[test]
