@@ -86,13 +86,14 @@ impl PromptForm {
 /// The tokenizer's own.
 pub fn encode(tokenizer: &Tokenizer, template: &ModelTemplate, prompt: &str) -> Result<Vec<u32>> {
     let failed = |e: wane_model::Error| Error::Tokenizer(e.to_string());
-    let plain = tokenizer.encode(prompt).map_err(failed)?;
     if template.is_own() {
-        return Ok(plain);
+        return tokenizer.encode(prompt).map_err(failed);
     }
     let mut ids = tokenizer.encode_with_special(prompt).map_err(failed)?;
-    let doubled =
-        ids.len() > plain.len() && ids.len() > 1 && ids[0] == ids[1] && plain.first() == Some(&ids[0]);
+    let doubled = ids.len() > 1 && ids[0] == ids[1] && {
+        let plain = tokenizer.encode(prompt).map_err(failed)?;
+        ids.len() > plain.len() && plain.first() == Some(&ids[0])
+    };
     if doubled {
         ids.remove(0);
     }

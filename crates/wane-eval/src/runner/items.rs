@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::record::Key;
 use super::{Job, Subject};
 use crate::ruler::data::DataSet;
@@ -47,12 +49,19 @@ pub(crate) fn samples(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sa
 /// Generates or takes over the samples of every task and encodes their prompts.
 pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
     let by_task = samples(subject, job)?;
+    let (tokenizer, template, form) = (&subject.tokenizer, &job.template, job.form);
+    let encode = |made: &Sample| prompt::encode(tokenizer, template, &form.prompt(made));
+    // Encoding takes milliseconds a prompt: thousands of prompts would keep a GPU waiting.
+    let mut ids_by_task = by_task
+        .par_iter()
+        .map(|samples| samples.par_iter().map(encode).collect::<Result<Vec<_>>>())
+        .collect::<Result<Vec<_>>>()?;
     let limit = subject.decoder.config().max_position_embeddings;
     let mut items = Vec::with_capacity(job.tasks.len() * job.samples);
     for sample in 0..job.samples {
-        for (task, samples) in job.tasks.iter().zip(&by_task) {
+        for ((task, samples), all_ids) in job.tasks.iter().zip(&by_task).zip(&mut ids_by_task) {
             let Some(made) = samples.get(sample) else { continue };
-            let ids = prompt::encode(&subject.tokenizer, &job.template, &job.form.prompt(made))?;
+            let ids = std::mem::take(&mut all_ids[sample]);
             let most = job.max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
             if let Some(data) = job.data {
                 fits(data, task, sample, made, ids.len(), most, job.context)?;
