@@ -28,7 +28,7 @@ records.sort(key=lambda r: (r.get("task", ""), r.get("sample", 0), r.get("method
 data = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records).encode()
 if target.endswith(".zst"):
     with open(target, "wb") as out:
-        subprocess.run(["zstd", "-q", "--ultra", "-22", "--long=27", "-c"], input=data, stdout=out, check=True)
+        subprocess.run(["zstd", "-q", "-19", "--zstd=wlog=22", "-c"], input=data, stdout=out, check=True)
 else:
     with lzma.open(target, "wb", preset=6) as out:
         out.write(data)

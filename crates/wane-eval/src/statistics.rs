@@ -3,6 +3,9 @@
 //!
 //! Does not do: corrections for many comparisons.
 
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use rustc_hash::FxHashMap;
 use wane_kernels::ops::random::philox;
 
 /// An estimate with a 95 % interval.
@@ -57,28 +60,69 @@ pub fn paired_bootstrap(tasks: &[Vec<f64>], resamples: usize, seed: u64) -> Gain
     if tasks.iter().any(|t| t.len() < 2) {
         return Gain { value, ends: None };
     }
-    let mut means: Vec<f64> = (0..resamples.max(1) as u32)
-        .map(|resample| {
-            let mean = |(task, differences): (usize, &&Vec<f64>)| {
-                let n = differences.len();
-                let mut sum = 0.0;
-                for block in 0..n.div_ceil(4) {
-                    let words = philox(
-                        [block as u32, task as u32, resample, 0x626f],
-                        [seed as u32, (seed >> 32) as u32],
-                    );
-                    for word in &words[..4.min(n - 4 * block)] {
-                        sum += differences[((u64::from(*word) * n as u64) >> 32) as usize];
-                    }
-                }
-                sum / n as f64
-            };
-            tasks.iter().enumerate().map(mean).sum::<f64>() / count
-        })
-        .collect();
+    let resamples = resamples.max(1);
+    let mut means = vec![0.0; resamples];
+    for (task, differences) in tasks.iter().enumerate() {
+        let n = differences.len();
+        let times = draws(Resampling { task: task as u32, n, resamples, seed });
+        for (mean, drawn) in means.iter_mut().zip(times.chunks_exact(n)) {
+            *mean += weighted_sum(drawn, differences) / n as f64 / count;
+        }
+    }
     means.sort_by(f64::total_cmp);
     let at = |share: f64| means[((means.len() - 1) as f64 * share).round() as usize];
     Gain { value, ends: Some([at(0.025), at(0.975)]) }
+}
+
+/// What a task's draws depend on: not on the differences, so that many gains share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Resampling {
+    task: u32,
+    n: usize,
+    resamples: usize,
+    seed: u64,
+}
+
+/// [resamples, n]: how often each sample is drawn. Of usual sizes they are made once, since a report asks for
+/// the same ones hundreds of times.
+fn draws(of: Resampling) -> Arc<[u8]> {
+    static MADE: LazyLock<Mutex<FxHashMap<Resampling, Arc<[u8]>>>> = LazyLock::new(Mutex::default);
+    let made = || MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = made().get(&of) {
+        return known.clone();
+    }
+    let Resampling { task, n, resamples, seed } = of;
+    let mut times = vec![0u8; resamples * n];
+    for (resample, times) in times.chunks_exact_mut(n).enumerate() {
+        for block in 0..n.div_ceil(4) {
+            let words =
+                philox([block as u32, task, resample as u32, 0x626f], [seed as u32, (seed >> 32) as u32]);
+            for word in &words[..4.min(n - 4 * block)] {
+                let drawn = &mut times[((u64::from(*word) * n as u64) >> 32) as usize];
+                // 255 times the same sample of more than 255: less likely than 1e-500.
+                *drawn = drawn.saturating_add(1);
+            }
+        }
+    }
+    let times: Arc<[u8]> = times.into();
+    if times.len() <= 1 << 23 {
+        made().insert(of, times.clone());
+    }
+    times
+}
+
+/// Sum of times[i] values[i], in four parts so that they are computed side by side.
+fn weighted_sum(times: &[u8], values: &[f64]) -> f64 {
+    let (times, times_rest) = times.as_chunks::<4>();
+    let (values, values_rest) = values.as_chunks::<4>();
+    let mut parts = [0.0; 4];
+    for (times, values) in times.iter().zip(values) {
+        for ((part, times), value) in parts.iter_mut().zip(times).zip(values) {
+            *part += f64::from(*times) * value;
+        }
+    }
+    let rest: f64 = times_rest.iter().zip(values_rest).map(|(times, value)| f64::from(*times) * value).sum();
+    parts.iter().sum::<f64>() + rest
 }
 
 /// The population standard deviation (divided by n, not n - 1), which is what the paper's `+-` over five
