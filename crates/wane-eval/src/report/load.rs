@@ -12,6 +12,7 @@
 mod file;
 mod names;
 
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -121,7 +122,8 @@ pub(super) struct Loaded {
 #[derive(Debug, Default)]
 struct Loader {
     samples: Vec<Sample>,
-    seen: FxHashMap<[usize; 5], f64>,
+    // Examples, and where they stand in `samples`.
+    seen: FxHashMap<[u32; 5], u32>,
     names: Names,
     duplicates: usize,
     contradictions: usize,
@@ -175,13 +177,14 @@ impl Loader {
         for sample in part.samples {
             let sample = Sample { file, ..place.of(sample) };
             let key = [sample.setup, sample.model, sample.method, sample.task, sample.number];
-            match self.seen.get(&key) {
-                Some(earlier) => {
+            match self.seen.entry(key.map(|number| number as u32)) {
+                Entry::Occupied(earlier) => {
+                    let earlier = &self.samples[*earlier.get() as usize];
                     self.duplicates += 1;
-                    self.contradictions += usize::from(*earlier != sample.score);
+                    self.contradictions += usize::from(earlier.score != sample.score);
                 }
-                None => {
-                    self.seen.insert(key, sample.score);
+                Entry::Vacant(free) => {
+                    free.insert(self.samples.len() as u32);
                     self.samples.push(sample);
                 }
             }
