@@ -3,7 +3,7 @@
     python3 reference/check_page.py PAGE/index.html [SHOTS]
 
 Two widths (390 and 1280 pixels), light and dark: no console message, no exception, no request beyond the file, no
-sideways scrolling of the page, a contrast of 4.5 (3 for large text) between every text and its ground (WCAG 2.1 AA),
+sideways scrolling of the page, with everything unfolded a contrast of 4.5 (3 for large text) between every text and its ground (WCAG 2.1 AA),
 a name for every picture and every table. Screenshots go to SHOTS. Needs `chromium` (apt-get install chromium) and
 nothing else; CHROMIUM names another binary. Talks the DevTools protocol over a pipe.
 """
@@ -18,6 +18,9 @@ import tempfile
 
 PROBE = r"""
 (() => {
+  // What is folded away is looked at too.
+  const folded = document.querySelectorAll('details:not([open])');
+  for (const e of folded) e.open = true;
   const rgb = (text) => { const n = text.match(/[\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
   const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
@@ -55,6 +58,7 @@ PROBE = r"""
     if (box.width) least = Math.min(least, parseFloat(getComputedStyle(t).fontSize) * box.width / svg.viewBox.baseVal.width);
   }
   if (least < 8) problems.push(`letters of ${least.toFixed(1)} pixels in a picture`);
+  for (const e of folded) e.open = false;
   return { problems, worst, height: root.scrollHeight, least };
 })()
 """

@@ -1,5 +1,5 @@
 //! `index.html`: one file without scripts, fonts or links to the network. A section for each setup:
-//! which statements hold, figures, tables, sources.
+//! figures, which statements hold, tables; long tables, costs and sources are folded away.
 
 use std::fmt::Write as _;
 
@@ -11,6 +11,9 @@ use super::sheets::{HitSheets, Sheets, StudySheets};
 use super::study::Study;
 use super::svg::escape;
 use super::{Contents, published, training};
+
+/// Tables of more rows than this together are folded away.
+const ROWS_IN_SIGHT: usize = 100;
 
 /// The page; `sheets` are the tables of `contents`.
 pub(super) fn html(contents: &Contents, sheets: &Sheets, metric: &str) -> String {
@@ -83,7 +86,7 @@ fn navigation(text: &mut String, contents: &Contents) {
         };
         let mut parts = vec![("figures", "accuracy against budget"), ("tables", "tables")];
         if !study.pairs.is_empty() {
-            parts.insert(0, ("statements", "which statements hold"));
+            parts.insert(1, ("statements", "which statements hold"));
             parts.push(("published", "gains beside the published ones"));
         }
         parts.extend([("costs", "costs"), ("sources-of", "sources")]);
@@ -129,13 +132,8 @@ fn hit_rates(text: &mut String, contents: &Contents, sheets: &[HitSheets]) {
             }
         }
         if !folded.is_empty() {
-            let _ = writeln!(
-                text,
-                "<details><summary>Other settings: {}</summary>",
-                count(folded.len(), "figure")
-            );
-            folded.iter().for_each(|f| text.push_str(&f.html()));
-            text.push_str("</details>\n");
+            let summary = format!("Other settings: {}", count(folded.len(), "figure"));
+            fold(text, &summary, false, folded.iter().map(|f| f.html()));
         }
         text.push_str(&sheets.rates.html());
     }
@@ -208,23 +206,50 @@ fn section(text: &mut String, study: &Study, sheets: &StudySheets, [number, of]:
         sentence(&study.setup.summary()),
         count(study.samples, "sample")
     );
-    if !study.pairs.is_empty() {
-        let _ = writeln!(text, "<h3 id=\"statements-{number}\">Which statements hold</h3>");
+    curves(text, study, number);
+    statements(text, study, sheets, number);
+    if let Some(figure) = random::figure(study, number) {
+        let _ = writeln!(text, "<h3 id=\"random-of-{number}\">Random selectors</h3>");
+        text.push_str(&figure.html());
     }
+    for sheets in sheets.tables.chunk_by(|a, b| a.kind() == b.kind()) {
+        let (id, heading) = match sheets[0].kind() {
+            "accuracy" => ("tables", "Accuracy, with the published rows"),
+            "gains" => ("published", "Gains beside the published ones"),
+            "cost" => ("costs", "Costs"),
+            _ => ("sources-of", "Sources"),
+        };
+        let _ = writeln!(text, "<h3 id=\"{id}-{number}\">{heading}</h3>");
+        let rows: usize = sheets.iter().map(Sheet::rows).sum();
+        let summary = format!("{}, {}", count(sheets.len(), "table"), count(rows, "row"));
+        let open = rows <= ROWS_IN_SIGHT && matches!(id, "tables" | "published");
+        fold(text, &summary, open, sheets.iter().map(Sheet::html));
+    }
+    text.push_str("</section>\n");
+}
+
+/// What the training seeds agree on, which statements hold for the first pair (other pairs folded away), what to
+/// mind about SnapKV, and the gains in one figure.
+fn statements(text: &mut String, study: &Study, sheets: &StudySheets, number: usize) {
+    if study.pairs.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "<h3 id=\"statements-{number}\">Which statements hold</h3>");
     for sheet in &sheets.seeds {
         text.push_str(&sheet.html());
     }
-    for (pair, statements) in sheets.statements.iter().enumerate() {
-        match statements {
-            Some(sheet) => text.push_str(&sheet.html()),
-            None => {
-                let _ = writeln!(
-                    text,
-                    "<p>{}: nothing yet, no method has records of every task for both models.</p>",
-                    escape(&study.gain_name(pair))
-                );
-            }
-        }
+    let of_pair = |(pair, statements): (usize, &Option<Sheet>)| match statements {
+        Some(sheet) => sheet.html(),
+        None => format!(
+            "<p>{}: nothing yet, no method has records of every task for both models.</p>\n",
+            escape(&study.gain_name(pair))
+        ),
+    };
+    let mut pairs = sheets.statements.iter().enumerate().map(of_pair);
+    text.extend(pairs.next());
+    let others = study.pairs.len() - 1;
+    if others > 0 {
+        fold(text, &count(others, "other pair"), false, pairs);
     }
     if let Some(caution) = &sheets.caution {
         text.push_str(&caution.html());
@@ -232,26 +257,14 @@ fn section(text: &mut String, study: &Study, sheets: &StudySheets, [number, of]:
     if let Some(figure) = gains::figure(study, number) {
         text.push_str(&figure.html());
     }
-    curves(text, study, number);
-    if let Some(figure) = random::figure(study, number) {
-        let _ = writeln!(text, "<h3 id=\"random-of-{number}\">Random selectors</h3>");
-        text.push_str(&figure.html());
-    }
-    let mut last = "";
-    for sheet in &sheets.tables {
-        let (id, heading) = match sheet.id.split('-').next() {
-            Some("accuracy") => ("tables", "Accuracy, with the published rows"),
-            Some("gains") => ("published", "Gains beside the published ones"),
-            Some("cost") => ("costs", "Costs"),
-            _ => ("sources-of", "Sources"),
-        };
-        if id != last {
-            let _ = writeln!(text, "<h3 id=\"{id}-{number}\">{heading}</h3>");
-            last = id;
-        }
-        text.push_str(&sheet.html());
-    }
-    text.push_str("</section>\n");
+}
+
+/// Parts that a reader opens.
+fn fold(text: &mut String, summary: &str, open: bool, parts: impl Iterator<Item = String>) {
+    let open = if open { " open" } else { "" };
+    let _ = writeln!(text, "<details{open}><summary>{summary}</summary>");
+    text.extend(parts);
+    text.push_str("</details>\n");
 }
 
 /// Accuracy against budget: the paper's families, others folded away.
@@ -269,16 +282,8 @@ fn curves(text: &mut String, study: &Study, number: usize) {
         text.push_str(&family.figure.html());
     }
     if !folded.is_empty() {
-        let open = if none { " open" } else { "" };
-        let _ = writeln!(
-            text,
-            "<details{open}><summary>Other settings: {}</summary>",
-            count(folded.len(), "figure")
-        );
-        for family in &folded {
-            text.push_str(&family.figure.html());
-        }
-        text.push_str("</details>\n");
+        let summary = format!("Other settings: {}", count(folded.len(), "figure"));
+        fold(text, &summary, none, folded.iter().map(|family| family.figure.html()));
     }
 }
 

@@ -107,6 +107,16 @@ pub(super) fn column(name: &str, long: &str) -> Column {
 }
 
 impl Sheet {
+    /// What it is about: the first word of its id.
+    pub(super) fn kind(&self) -> &str {
+        self.id.split('-').next().unwrap_or_default()
+    }
+
+    /// The number of rows, titles left out.
+    pub(super) fn rows(&self) -> usize {
+        self.groups.iter().map(|group| group.rows.len()).sum()
+    }
+
     /// Notes in the order of their first cell.
     fn notes(&self) -> Vec<&str> {
         let mut notes: Vec<&str> = Vec::new();
@@ -121,9 +131,10 @@ impl Sheet {
     /// As an HTML table that scrolls sideways within its region.
     pub(super) fn html(&self) -> String {
         let (notes, id, span) = (self.notes(), &self.id, self.columns.len());
-        let kind = id.split('-').next().unwrap_or_default();
-        let class =
-            if self.layout == Layout::Words { format!(" class=\"words {kind}\"") } else { String::new() };
+        let class = match self.layout {
+            Layout::Words => format!(" class=\"words {}\"", self.kind()),
+            Layout::Numbers => String::new(),
+        };
         let mut text = format!(
             "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-labelledby=\"{id}-c\">\n<table{class}>\n<caption id=\"{id}-c\"><span>{}</span></caption>\n<thead><tr>",
             escape(&self.caption)

@@ -53,7 +53,7 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
             let told: Vec<String> =
                 rows.iter().filter_map(|(_, d)| Some(d.first()?.tooltip.clone())).collect();
             let size = [WIDTH, Dots::height(rows.len())];
-            let labels = (1.06 * widest + 10.0).min(250.0);
+            let labels = (1.15 * widest + 10.0).min(0.72 * WIDTH);
             let dots =
                 Dots { width: WIDTH, labels, title: name.clone(), x: x.clone(), origin: Some(0.0), rows };
             let title = format!("Gains under {name}");
