@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::load::{samples_in_words, short_hash};
 use super::method::Method;
-use super::pairing::{self, Look, Named, Pair};
+use super::pairing::{self, Look, Looks, Named, Pair};
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
 use super::statements::{self, Statement, Verdict};
 use super::{OrReason, input};
@@ -49,11 +49,11 @@ pub(super) struct HitModel {
     memory: bool,
 }
 
-/// Reads files of hit rates.
+/// Reads files of hit rates; models look as in `looks`.
 ///
 /// # Errors
 /// A file that cannot be read, a whole line that is no record of hits.
-pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
+pub(super) fn load(files: &[PathBuf], looks: &Looks) -> Result<Heads> {
     #[derive(Deserialize)]
     struct Probe {
         version: u32,
@@ -104,7 +104,7 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Heads> {
             None => heads.kinds.push(Kinds::new(setup, cell, files)),
         }
     }
-    heads.kinds.iter_mut().for_each(Kinds::order);
+    heads.kinds.iter_mut().for_each(|kind| kind.order(looks));
     if heads.kinds.len() > 1 {
         heads.notes.push(format!("the hit rates are of {} kinds, which are kept apart", heads.kinds.len()));
     }
@@ -122,8 +122,8 @@ impl Kinds {
         Self { setup, models, tasks, methods, pairs, cells: vec![cell], files: files.to_vec() }
     }
 
-    /// Finds names and their order.
-    fn order(&mut self) {
+    /// Finds names, their order and looks.
+    fn order(&mut self, looks: &Looks) {
         for cell in &self.cells {
             let (label, hash, memory) =
                 (cell.cell.model.clone(), cell.cell.model_hash.clone(), cell.cell.memory);
@@ -142,8 +142,7 @@ impl Kinds {
         let names: Vec<Named<'_>> =
             self.models.iter().map(|m| Named { name: &m.label, memory: m.memory }).collect();
         self.pairs = pairing::pairs(&names);
-        let seeds = pairing::seeds(&names, &self.pairs);
-        let looks = pairing::looks(names.len(), &self.pairs, &seeds);
+        let looks = looks.some(&names);
         self.models.iter_mut().zip(looks).for_each(|(model, look)| model.look = look);
         let labels: Vec<String> = self.models.iter().map(|m| m.label.clone()).collect();
         for model in &mut self.models {

@@ -116,6 +116,7 @@ fn memory_record(path: &Path) -> Result<MemoryRecord> {
 #[derive(Debug)]
 struct Contents {
     loaded: load::Loaded,
+    looks: pairing::Looks,
     studies: Vec<Study>,
     heads: heads::Heads,
     memories: Vec<(PathBuf, MemoryRecord)>,
@@ -139,15 +140,17 @@ impl Contents {
         }
         runs.sort_by_key(training::Run::has_memory);
         let loaded = load::load(samples, metric)?;
-        let heads = heads::load(&hits)?;
-        let studies = study::build(&loaded);
+        let names = loaded.models.iter().map(|m| pairing::Named { name: &m.name, memory: m.memory });
+        let looks = pairing::Looks::of(names);
+        let heads = heads::load(&hits, &looks)?;
+        let studies = study::build(&loaded, &looks);
         let mut notes: Vec<String> = loaded.notes.iter().chain(&heads.notes).cloned().collect();
         if studies.iter().any(Study::lacks_intervals) {
             notes.push(
                 "some gains have no interval (-) and decide nothing: some task has 1 sample that both models have, and an interval needs at least 2".into(),
             );
         }
-        Ok(Self { loaded, studies, heads, memories, runs, notes })
+        Ok(Self { loaded, looks, studies, heads, memories, runs, notes })
     }
 
     /// Every file of the report: names and contents.

@@ -8,6 +8,8 @@
 //! - Pairs by name whose words differ in their seed alone (`s2`, `seed2`, `seed 2`, or none) are training seeds of
 //!   one backbone pair.
 
+use std::collections::BTreeMap;
+
 /// What a rule sees of a model.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Named<'a> {
@@ -89,8 +91,38 @@ pub(super) fn seeds(models: &[Named<'_>], pairs: &[Pair]) -> Vec<Seeds> {
     families.into_iter().map(|(_, family)| family).filter(distinct).collect()
 }
 
-/// The looks of all models.
-pub(super) fn looks(models: usize, pairs: &[Pair], seeds: &[Seeds]) -> Vec<Look> {
+/// The looks of all models of a report, so that a model looks the same in every figure.
+#[derive(Debug)]
+pub(super) struct Looks(BTreeMap<String, Look>);
+
+impl Looks {
+    /// Of these models; of a name that comes more than once the first counts.
+    pub(super) fn of<'a>(models: impl Iterator<Item = Named<'a>>) -> Self {
+        let mut distinct: Vec<Named<'_>> = Vec::new();
+        for model in models {
+            if !distinct.iter().any(|known| known.name == model.name) {
+                distinct.push(model);
+            }
+        }
+        distinct.sort_by_key(|model| model.memory);
+        let looks = of_all(&distinct);
+        Self(distinct.iter().zip(looks).map(|(model, look)| (model.name.to_owned(), look)).collect())
+    }
+
+    /// The looks of some of them. Weights that share a name are told apart, so they look as if they were alone.
+    pub(super) fn some(&self, models: &[Named<'_>]) -> Vec<Look> {
+        let known: Option<Vec<Look>> = models.iter().map(|model| self.0.get(model.name).copied()).collect();
+        let shared = |model: &Named<'_>| models.iter().filter(|other| other.name == model.name).count() > 1;
+        known.filter(|_| !models.iter().any(shared)).unwrap_or_else(|| of_all(models))
+    }
+}
+
+fn of_all(models: &[Named<'_>]) -> Vec<Look> {
+    let pairs = pairs(models);
+    looks(models.len(), &pairs, &seeds(models, &pairs))
+}
+
+fn looks(models: usize, pairs: &[Pair], seeds: &[Seeds]) -> Vec<Look> {
     if seeds.is_empty() {
         return (0..models).map(|i| Look { colour: i, marker: i }).collect();
     }
@@ -213,5 +245,16 @@ mod tests {
         let looks = looks(models.len(), &all, &seeds(&models, &all));
         let looks: Vec<[usize; 2]> = looks.iter().map(|l| [l.colour, l.marker]).collect();
         assert_eq!(looks, [[0, 0], [0, 1], [2, 2], [1, 0], [1, 1]]);
+    }
+
+    #[test]
+    fn a_model_looks_the_same_in_every_figure() {
+        let all = Looks::of(named(&["attention", "memory", "attention-thirds", "attention"]).into_iter());
+        let looks = |names: &[&str]| all.some(&named(names)).iter().map(|l| l.colour).collect::<Vec<_>>();
+        assert_eq!(looks(&["attention", "attention-thirds", "memory"]), [0, 1, 2]);
+        assert_eq!(looks(&["memory"]), [2]);
+        assert_eq!(looks(&["attention", "memory"]), [0, 2]);
+        // Other weights of the same name.
+        assert_eq!(looks(&["memory", "memory"]), [0, 1]);
     }
 }

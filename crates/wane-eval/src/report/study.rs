@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::OrReason;
 use super::load::{Loaded, Model, Sample, Setup, short_hash};
 use super::method::{Method, WIDE_POOLING, budget_name};
-use super::pairing::{self, Look, Named, Pair, Seeds};
+use super::pairing::{self, Look, Looks, Named, Pair, Seeds};
 use crate::ruler::TASKS;
 use crate::statistics::{Interval, paired_bootstrap, population_deviation, wilson};
 
@@ -150,11 +150,11 @@ type Cell<'a> = Vec<&'a Sample>;
 type Cells<'a> = BTreeMap<(usize, usize, usize), Cell<'a>>;
 
 /// One study a setup, in the order of the records.
-pub(super) fn build(loaded: &Loaded) -> Vec<Study> {
-    (0..loaded.setups.len()).map(|setup| study(loaded, setup)).collect()
+pub(super) fn build(loaded: &Loaded, looks: &Looks) -> Vec<Study> {
+    (0..loaded.setups.len()).map(|setup| study(loaded, setup, looks)).collect()
 }
 
-fn study(loaded: &Loaded, setup: usize) -> Study {
+fn study(loaded: &Loaded, setup: usize, looks: &Looks) -> Study {
     let samples: Vec<&Sample> = loaded.samples.iter().filter(|s| s.setup == setup).collect();
     let context = loaded.setups[setup].context;
     let has = |pick: fn(&Sample) -> usize, index: usize| samples.iter().any(|s| pick(s) == index);
@@ -187,7 +187,7 @@ fn study(loaded: &Loaded, setup: usize) -> Study {
         .collect();
     let pairs = pairing::pairs(&names);
     let seeds = pairing::seeds(&names, &pairs);
-    let looks = pairing::looks(models.len(), &pairs, &seeds);
+    let looks = looks.some(&names);
     let gains = (0..arms.len())
         .into_par_iter()
         .map(|arm| {

@@ -4,24 +4,20 @@
 use crate::memory::record::{BINS, HeadMemory, MemoryRecord};
 use crate::report::chart::{Dot, Dots, Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
-use crate::report::figure::{Figure, Panel, Sample};
+use crate::report::figure::{Figure, Panel, Sample, mark_key};
+use crate::report::pairing::Look;
 
 const SIZE: [f64; 2] = [220.0, 172.0];
 
-/// The figures of a record, whose number makes their names unique. `labels` names its models, `series` gives their
-/// colours.
-pub(crate) fn figures(record: &MemoryRecord, number: usize, labels: &[String]) -> Vec<Figure> {
-    let all = [gates(record, labels), half_lives(record, labels), reach(record, labels)];
+/// The figures of a record, whose number makes their names unique; `names` says what its models are called and how
+/// they look.
+pub(crate) fn figures(record: &MemoryRecord, number: usize, names: &[(String, Look)]) -> Vec<Figure> {
+    let all = [gates(record, names), half_lives(record, names), reach(record, names)];
     let rename = |mut figure: Figure| {
         figure.name = format!("{}-{}", figure.name, number + 1);
         figure
     };
     all.into_iter().flatten().map(rename).collect()
-}
-
-/// A memory's colour: attention has number 0.
-fn series(model: usize) -> usize {
-    model + 1
 }
 
 fn layers(record: &MemoryRecord) -> usize {
@@ -40,7 +36,7 @@ fn line(ink: Ink, pen: Pen, points: impl Iterator<Item = (f64, f64)>) -> Line {
     Line { ink, pen, marker: None, points: points.map(point).collect() }
 }
 
-fn gates(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
+fn gates(record: &MemoryRecord, names: &[(String, Look)]) -> Option<Figure> {
     let panel = |layer: usize| {
         let (mut lines, mut told) = (Vec::new(), Vec::new());
         for (i, model) in record.models.iter().enumerate() {
@@ -50,7 +46,7 @@ fn gates(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
             let high: f64 = shares.iter().skip(shares.len() * 9 / 10).sum();
             told.push(format!(
                 "{}: {:.0} % of the gates below 0.1, {:.0} % above 0.9",
-                labels[i],
+                names[i].0,
                 100.0 * low,
                 100.0 * high
             ));
@@ -59,7 +55,7 @@ fn gates(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
                 .iter()
                 .enumerate()
                 .flat_map(move |(b, share)| [(b as f64 * width, *share), ((b + 1) as f64 * width, *share)]);
-            lines.push(line(Ink::Series(series(i)), Pen::Data, steps));
+            lines.push(line(Ink::Series(names[i].1.colour), Pen::Data, steps));
         }
         let ticks = [0.0, 0.5, 1.0].map(|v| (v, format!("{v}")));
         let x = Scale { low: 0.0, high: 1.0, logarithmic: false, ticks: ticks.into() };
@@ -82,17 +78,16 @@ fn gates(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
         caption: format!(
             "Share of gates (tokens, channels, heads) in each of {BINS} bins from 0 (the state is replaced) to 1 (the state stays)."
         ),
-        legend: labels
+        legend: names
             .iter()
-            .enumerate()
-            .map(|(i, l)| (Sample::Line(Pen::Data, Ink::Series(series(i)), None), l.clone()))
+            .map(|(label, look)| (Sample::Line(Pen::Data, Ink::Series(look.colour), None), label.clone()))
             .collect(),
         columns: 3,
         panels,
     })
 }
 
-fn half_lives(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
+fn half_lives(record: &MemoryRecord, names: &[(String, Look)]) -> Option<Figure> {
     const WIDTH: f64 = 330.0;
     let all = || record.models.iter().flat_map(|m| &m.heads);
     let high = all().flat_map(|h| h.half_lives).filter(|v| v.is_finite()).fold(64.0, f64::max).min(4096.0);
@@ -108,15 +103,15 @@ fn half_lives(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
                 let [p10, _, p50, _, p90] = h.half_lives;
                 let words = format!(
                     "{}, head {head}: half of the channels below {p50:.2} tokens, tenths {p10:.2} and {p90:.2}, {:.0} % copy",
-                    labels[i],
+                    names[i].0,
                     100.0 * h.copying
                 );
                 told.push(words.clone());
                 dots.push(Dot {
                     value: p50,
                     interval: Some([p10, p90]),
-                    marker: Marker::Filled(series(i)),
-                    ink: Ink::Series(series(i)),
+                    marker: Marker::Filled(names[i].1.marker),
+                    ink: Ink::Series(names[i].1.colour),
                     tooltip: words,
                 });
             }
@@ -138,17 +133,13 @@ fn half_lives(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
         name: "half-lives".into(),
         title: "Half-lives of the memory's channels (tokens)".into(),
         caption: "The median channel of each head, and the channels at 10 and 90 of 100; logarithmic.".into(),
-        legend: labels
-            .iter()
-            .enumerate()
-            .map(|(i, l)| (Sample::Mark(Ink::Series(series(i)), Marker::Filled(series(i))), l.clone()))
-            .collect(),
+        legend: names.iter().map(|(label, look)| (mark_key(*look), label.clone())).collect(),
         columns: 3,
         panels,
     })
 }
 
-fn reach(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
+fn reach(record: &MemoryRecord, names: &[(String, Look)]) -> Option<Figure> {
     // A logarithmic axis has no 0: the needle's own last token stands at one half.
     let place = |distance: usize| if distance == 0 { 0.5 } else { distance as f64 };
     let furthest = place(*record.distances.last()?);
@@ -163,8 +154,8 @@ fn reach(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
                 let words = |d: usize| at(d).map(|v| format!("{:.1} at {d}", 100.0 * v));
                 [0, 8, 64].into_iter().filter_map(words).collect::<Vec<_>>().join(", ")
             };
-            told.push(format!("{}: of k~ {}; of v~ {}", labels[i], shown(&keys), shown(&values)));
-            let ink = Ink::Series(series(i));
+            told.push(format!("{}: of k~ {}; of v~ {}", names[i].0, shown(&keys), shown(&values)));
+            let ink = Ink::Series(names[i].1.colour);
             for (shares, pen) in [(keys, Pen::Data), (values, Pen::Level)] {
                 lines.push(line(ink, pen, record.distances.iter().map(|d| place(*d)).zip(shares)));
             }
@@ -180,8 +171,8 @@ fn reach(record: &MemoryRecord, labels: &[String]) -> Option<Figure> {
     };
     let panels: Vec<Panel> = (0..layers(record)).map(panel).collect();
     let mut legend = Vec::new();
-    for (i, label) in labels.iter().enumerate() {
-        let ink = Ink::Series(series(i));
+    for (label, look) in names {
+        let ink = Ink::Series(look.colour);
         legend.push((Sample::Line(Pen::Data, ink, None), format!("{label}, k~")));
         legend.push((Sample::Line(Pen::Level, ink, None), format!("{label}, v~")));
     }

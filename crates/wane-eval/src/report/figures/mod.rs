@@ -16,6 +16,7 @@ pub(super) mod random;
 
 use super::Contents;
 use super::figure::Figure;
+use super::pairing::Named;
 
 /// Every figure, in the order of the page.
 pub(super) fn all(contents: &Contents) -> Vec<Figure> {
@@ -40,7 +41,10 @@ pub(super) fn of_memory(contents: &Contents, i: usize) -> Vec<Figure> {
             m.model.clone()
         }
     };
-    memory::figures(record, i, &record.models.iter().map(name).collect::<Vec<_>>())
+    let named: Vec<Named<'_>> =
+        record.models.iter().map(|m| Named { name: &m.model, memory: true }).collect();
+    let looks = contents.looks.some(&named);
+    memory::figures(record, i, &record.models.iter().map(name).zip(looks).collect::<Vec<_>>())
 }
 
 fn of_study(study: &super::study::Study, number: usize) -> Vec<Figure> {

@@ -20,8 +20,11 @@ pub(crate) fn figure(study: &Study, number: usize) -> Option<Figure> {
         return None;
     }
     let panels = arms.iter().map(|arm| panel(study, *arm)).collect();
-    let mut legend: Vec<(Sample, String)> =
-        study.models.iter().map(|m| (mark_key(m.look), m.label.clone())).collect();
+    let measured = |model: &usize| arms.iter().any(|arm| study.rows[*arm][*model].is_ok());
+    let mut legend: Vec<(Sample, String)> = (0..study.models.len())
+        .filter(measured)
+        .map(|i| (mark_key(study.models[i].look), study.models[i].label.clone()))
+        .collect();
     if arms.iter().any(|a| published::find(&study.arms[*a].method).is_ok()) {
         for (i, backbone) in ["attention", "memory"].into_iter().enumerate() {
             let sample = Sample::Mark(Ink::Published, Marker::Hollow(i));
