@@ -10,12 +10,12 @@
 #   DEVICES="cuda:0"         parts are spread over them
 #   JOBS=                    parts that run at the same time, each a process; as many as devices
 #   MODELS="models/attention models/memory"  TASKS=niah  RESULTS=runs/out/protocol  WANE=...
-#   EVAL_ARGS="--batch 128"  further arguments of `wane eval` and `wane hits`
+#   EVAL_ARGS="--batch 500"  further arguments of `wane eval` and `wane hits`
 #   COLLECT=                 folder that receives the compressed records
 #
 # Size at 500 samples: 26 (paper, prefix) + 15 (random) + 16 (extra) rows x 8 tasks x 2 models = 456,000 examples, and 120,000
-# of random_pure; hits come on top. On an H100 (2026-11-27) one process that had a GPU to itself took 76 and 80 s for 52,000
-# (the times in its records), two that shared one GPU took 355 s for 208,000: one job a device is best.
+# of random_pure; hits come on top. On an H100 (2026-11-27) one process that has a GPU to itself runs about 700 a second in
+# batches of 500 (0.2 to 0.9 ms a method, 1.0 to 2.4 ms a prefill), so some 11 minutes; two that share a GPU are slower.
 set -eu
 cd "$(dirname "$0")/.."
 samples=${SAMPLES:-500}
@@ -76,7 +76,7 @@ part() {
     [ "$part" != hits ] || command=("$wane" hits --method "${methods[@]}" --prompt-form "$form")
     # shellcheck disable=SC2086
     timeout --signal=TERM "$(left)" "${command[@]}" --model "$model" --device "$device" --tasks "$tasks" \
-        --samples "$count" --out "$folder" --resume ${EVAL_ARGS---batch 128} >"$folder.txt" 2>"$folder.log" ||
+        --samples "$count" --out "$folder" --resume ${EVAL_ARGS---batch 500} >"$folder.txt" 2>"$folder.log" ||
         { tail -n 2 "$folder.log" >&2; return 1; }
     touch "$folder/.complete"
     echo "$part $(basename "$model"): done after $SECONDS s"
