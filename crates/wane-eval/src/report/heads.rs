@@ -196,6 +196,7 @@ impl Kinds {
                     percent(average(&cells, |c| best(c, 1))),
                     percent(average(&cells, |c| best(c, 10))),
                     percent(average(&cells, |c| mean(c.heads.iter().map(|h| share(h.hits, c.examples))))),
+                    percent(average(&cells, |c| c.source_weighted().unwrap_or(f64::NAN))),
                     percent(average(&cells, |c| c.chance_level().unwrap_or(f64::NAN))),
                     percent(all_heads(|c, h| c.heads[h].recall / c.examples as f64)),
                     percent(average(&cells, |c| c.chance_recall / c.examples as f64)),
@@ -235,6 +236,10 @@ impl Kinds {
             ("best head", "hit rate of each task's best head, percent"),
             ("ten best", "mean hit rate of each task's ten best heads, percent"),
             ("all heads", "mean hit rate of all heads, percent"),
+            (
+                "by attention",
+                "mean hit rate of all heads, each weighted by its attention to the answer's place, percent: do the heads that look at the answer keep it?",
+            ),
             ("chance", "hit rate of uniform draws with the same forced entries, percent"),
             ("recall", "mean share of an answer's steps that hit, all heads, percent"),
             ("chance recall", "the same for uniform draws, percent"),

@@ -17,6 +17,7 @@ fn hits(model: &str, task: &str, best: usize) -> Hits {
         hits,
         recall: 5.0,
         mass: 2.5,
+        source_mass: [3.0, 1.0][head],
         rank: 12.0,
         ..HeadHits::default()
     };
@@ -129,8 +130,8 @@ fn hit_rates_have_figures_a_table_and_a_statement() {
             "<td>holds</td><td>37.5 against 27.5 %, the ten best heads; more in 2 tasks, as often in 0, less in 0</td>",
             "memory: best head (layer 0, head 0) 90.0, tenth 0.0, last 10.0, 10 examples; chance 5.00.",
             "quest:block=64,k=4: every sparse decode step",
-            // Best head, ten best, all; chance; recall, its chance, mass; rank 12/8, chance (80/8 + 1)/2.
-            "<td>65.0</td><td>37.5</td><td>37.5</td><td>5.0</td><td>50.0</td><td>20.0</td><td>25.0</td><td>1.5</td><td>5.5</td><td>20<small>4 not traceable</small></td>",
+            // Best head, ten best, all; by attention, (28 + 13) / 80; chance; recall, its chance, mass; rank 12/8, chance (80/8 + 1)/2.
+            "<td>65.0</td><td>37.5</td><td>37.5</td><td>51.2</td><td>5.0</td><td>50.0</td><td>20.0</td><td>25.0</td><td>1.5</td><td>5.5</td><td>20<small>4 not traceable</small></td>",
         ],
     );
     assert!(folder.path().join("out/hits-1-quest-block-64-k-4.png").exists());
