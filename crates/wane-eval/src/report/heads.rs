@@ -265,14 +265,15 @@ impl Kinds {
         }
     }
 
-    /// Whether heads of a pair's second model hit more often than the first one's, by tasks: the means of the ten
-    /// best heads of both, and in how many tasks the second is larger, equal, smaller.
-    pub(super) fn compare(&self, pair: Pair, method: &str) -> Option<([f64; 2], [usize; 3])> {
+    /// Whether `rate` of a pair's second model is larger than the first one's, by tasks: the means of both, and in how
+    /// many tasks the second is larger, equal, smaller.
+    fn compare(&self, pair: Pair, method: &str, rate: Rate) -> Option<([f64; 2], [usize; 3])> {
         let (mut means, mut counts, mut n) = ([0.0; 2], [0; 3], 0.0);
         for task in &self.tasks {
-            let of = |i: usize| self.cell(&self.models[i], method, task).filter(|c| c.examples > 0);
+            let of =
+                |i: usize| self.cell(&self.models[i], method, task).filter(|c| c.examples > 0).and_then(rate);
             let (Some(first), Some(second)) = (of(pair.first), of(pair.second)) else { continue };
-            let values = [best(first, 10), best(second, 10)];
+            let values = [first, second];
             let side = if (values[1] - values[0]).abs() < 1e-12 {
                 1
             } else if values[1] > values[0] {
@@ -288,23 +289,32 @@ impl Kinds {
     }
 }
 
+/// A hit rate of a cell, 0 to 1.
+type Rate = fn(&Hits) -> Option<f64>;
+
 /// The paper's first hypothesis for every pair and method, by tasks: hit rates have no intervals. None without a
 /// task that both models of a pair have.
 pub(super) fn statements(kind: &Kinds, number: usize) -> Option<Sheet> {
+    let rates: [(&str, Rate); 2] = [
+        ("the ten best heads", |cell| Some(best(cell, 10))),
+        ("heads weighted by their attention to the answer", Hits::source_weighted),
+    ];
     let mut all = Vec::new();
-    for pair in &kind.pairs {
-        for method in &kind.methods {
-            let Some(([first, second], [more, same, less])) = kind.compare(*pair, method) else { continue };
+    for (pair, method) in kind.pairs.iter().flat_map(|pair| kind.methods.iter().map(move |m| (pair, m))) {
+        for (heads, rate) in rates {
+            let Some(([first, second], [more, same, less])) = kind.compare(*pair, method, rate) else {
+                continue;
+            };
             let Some(verdict) = Verdict::of_counts([more, less, same]) else { continue };
             let [with, without] = [pair.second, pair.first].map(|i| kind.models[i].label.as_str());
             all.push(Statement {
                 claim: format!(
-                    "Under {}, heads of {with} hit the answer more often than those of {without}",
+                    "Under {}, heads of {with} hit the answer more often than those of {without} ({heads})",
                     Method::parse(method).label()
                 ),
                 verdict,
                 evidence: format!(
-                    "{:.1} against {:.1} %, the ten best heads; more in {more} tasks, as often in {same}, less in {less}",
+                    "{:.1} against {:.1} %; more in {more} tasks, as often in {same}, less in {less}",
                     100.0 * second,
                     100.0 * first
                 ),
@@ -312,7 +322,7 @@ pub(super) fn statements(kind: &Kinds, number: usize) -> Option<Sheet> {
             });
         }
     }
-    let caption = "The ten best heads of each task. Hit rates have no intervals: a statement holds if it does in every task; else the counts of tasks are given";
+    let caption = "Mean of the tasks. Hit rates have no intervals: a statement holds if it does in every task; else the counts of tasks are given";
     (!all.is_empty()).then(|| statements::sheet(all, format!("statements-hits-{number}"), caption.into()))
 }
 

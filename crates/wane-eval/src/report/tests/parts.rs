@@ -127,7 +127,9 @@ fn hit_rates_have_figures_a_table_and_a_statement() {
         &[
             "Hit rates of heads",
             // Means of both heads, then of both tasks: (9 + 1 + 4 + 1) / 40 and (6 + 1 + 3 + 1) / 40.
-            "<td>holds</td><td>37.5 against 27.5 %, the ten best heads; more in 2 tasks, as often in 0, less in 0</td>",
+            "<td>holds</td><td>37.5 against 27.5 %; more in 2 tasks, as often in 0, less in 0</td>",
+            // (28 + 13) / 80 and (19 + 10) / 80.
+            "<td>holds</td><td>51.2 against 36.2 %; more in 2 tasks, as often in 0, less in 0</td>",
             "memory: best head (layer 0, head 0) 90.0, tenth 0.0, last 10.0, 10 examples; chance 5.00.",
             "quest:block=64,k=4: every sparse decode step",
             // Best head, ten best, all; by attention, (28 + 13) / 80; chance; recall, its chance, mass; rank 12/8, chance (80/8 + 1)/2.
