@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
 use wane_attention::{Phase, Plan, SequenceCache, SparseFrom};
 use wane_kernels::ops::sampling::argmax;
 use wane_model::decoder::{CacheOptions, DEFAULT_CHUNK};
@@ -212,14 +213,15 @@ impl Run<'_> {
         let wanted = |sample: usize, line: &Hits| {
             (line.first_sample..line.first_sample + line.samples).contains(&sample)
         };
-        let mut examples = Vec::new();
-        for sample in shard.filter(|&s| lines.iter().any(|(_, line)| wanted(s, line))) {
-            let prompt = self.job.form.prompt(&samples[sample]);
-            let ids = self.subject.tokenizer.encode_with_special(&prompt).map_err(invalid)?;
-            let form = (shape(task)?, self.job.form);
-            let answer = align(&self.subject.tokenizer, form, &samples[sample], &ids)?;
-            examples.push(Example { sample, sequence: items::sequence(task, sample), ids, answer });
-        }
+        let (tokenizer, form, shape) = (&self.subject.tokenizer, self.job.form, shape(task)?);
+        let example = |sample: usize| {
+            let prompt = form.prompt(&samples[sample]);
+            let ids = tokenizer.encode_with_special(&prompt).map_err(invalid)?;
+            let answer = align(tokenizer, (shape, form), &samples[sample], &ids)?;
+            Ok(Example { sample, sequence: items::sequence(task, sample), ids, answer })
+        };
+        let chosen: Vec<usize> = shard.filter(|&s| lines.iter().any(|(_, line)| wanted(s, line))).collect();
+        let examples = chosen.into_par_iter().map(example).collect::<Result<Vec<Example>>>()?;
         let mut groups: Vec<(Plan, Vec<usize>)> = Vec::new();
         for (number, method) in self.methods.iter().enumerate() {
             let prefill = method.plan.prefill_plan();
