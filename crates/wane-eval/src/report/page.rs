@@ -208,6 +208,12 @@ fn section(text: &mut String, study: &Study, sheets: &StudySheets, [number, of]:
     );
     curves(text, study, number);
     statements(text, study, sheets, number);
+    if let Some(caution) = &sheets.caution {
+        text.push_str(&caution.html());
+    }
+    if let Some(figure) = gains::figure(study, number) {
+        text.push_str(&figure.html());
+    }
     if let Some(figure) = random::figure(study, number) {
         let _ = writeln!(text, "<h3 id=\"random-of-{number}\">Random selectors</h3>");
         text.push_str(&figure.html());
@@ -228,8 +234,7 @@ fn section(text: &mut String, study: &Study, sheets: &StudySheets, [number, of]:
     text.push_str("</section>\n");
 }
 
-/// What the training seeds agree on, which statements hold for the first pair (other pairs folded away), what to
-/// mind about SnapKV, and the gains in one figure.
+/// What the training seeds agree on, and which statements hold for the first pair; other pairs are folded away.
 fn statements(text: &mut String, study: &Study, sheets: &StudySheets, number: usize) {
     if study.pairs.is_empty() {
         return;
@@ -250,12 +255,6 @@ fn statements(text: &mut String, study: &Study, sheets: &StudySheets, number: us
     let others = study.pairs.len() - 1;
     if others > 0 {
         fold(text, &count(others, "other pair"), false, pairs);
-    }
-    if let Some(caution) = &sheets.caution {
-        text.push_str(&caution.html());
-    }
-    if let Some(figure) = gains::figure(study, number) {
-        text.push_str(&figure.html());
     }
 }
 

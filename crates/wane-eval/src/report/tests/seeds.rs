@@ -102,6 +102,9 @@ fn wide_pooling_is_a_family_of_its_own_beside_the_default() {
     // Without such rows the page says what is missing; where answers are short there is nothing to say.
     let narrow: Vec<Record> = one.into_iter().filter(|r| !r.cell.method.contains(WIDE)).collect();
     contains(&super::report(&narrow).page, &["No record here has wider pooling"]);
+    // A model without a partner is told the same.
+    let alone: Vec<Record> = narrow.iter().filter(|r| r.cell.memory).cloned().collect();
+    contains(&super::report(&alone).page, &["SnapKV with care."]);
     let short: Vec<Record> = narrow.into_iter().map(|r| Record { new_tokens: 4, ..r }).collect();
     assert!(!super::report(&short).page.contains("SnapKV with care"));
 }
