@@ -15,7 +15,7 @@ use super::record::{HeadUnit, Hits, Measured, VERSION};
 use super::store::HitStore;
 use super::tally::{Layer, count};
 use crate::ruler::needle::Shape;
-use crate::ruler::{Sample, TaskEntry};
+use crate::ruler::{Sample, TaskEntry, prompt};
 use crate::runner::identity::identity;
 use crate::runner::{End, Job, Subject, items};
 use crate::{Error, Result};
@@ -213,11 +213,11 @@ impl Run<'_> {
         let wanted = |sample: usize, line: &Hits| {
             (line.first_sample..line.first_sample + line.samples).contains(&sample)
         };
-        let (tokenizer, form, shape) = (&self.subject.tokenizer, self.job.form, shape(task)?);
+        let Job { template, form, .. } = self.job;
+        let (tokenizer, shape) = (&self.subject.tokenizer, shape(task)?);
         let example = |sample: usize| {
-            let prompt = form.prompt(&samples[sample]);
-            let ids = tokenizer.encode_with_special(&prompt).map_err(invalid)?;
-            let answer = align(tokenizer, (shape, form), &samples[sample], &ids)?;
+            let ids = prompt::encode(tokenizer, template, &form.prompt(&samples[sample]))?;
+            let answer = align(tokenizer, (shape, *form), &samples[sample], &ids)?;
             Ok(Example { sample, sequence: items::sequence(task, sample), ids, answer })
         };
         let chosen: Vec<usize> = shard.filter(|&s| lines.iter().any(|(_, line)| wanted(s, line))).collect();

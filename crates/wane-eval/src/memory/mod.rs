@@ -15,6 +15,7 @@ use std::ops::Range;
 use wane_model::decoder::Decoder;
 
 use crate::hits::align::align;
+use crate::ruler::prompt;
 use crate::runner::{Job, Subject, items};
 use crate::{Error, Result};
 use heads::Sums;
@@ -51,9 +52,7 @@ pub fn measure(subject: &Subject<'_>, job: &Job<'_>) -> Result<ModelMemory> {
     for (task, samples) in job.tasks.iter().zip(items::samples(subject, job)?) {
         let shape = crate::hits::shape(task)?;
         for sample in &samples {
-            let prompt = job.form.prompt(sample);
-            let ids = subject.tokenizer.encode_with_special(&prompt);
-            let ids = ids.map_err(|e| Error::Tokenizer(e.to_string()))?;
+            let ids = prompt::encode(&subject.tokenizer, &job.template, &job.form.prompt(sample))?;
             match align(&subject.tokenizer, (shape, job.form), sample, &ids)? {
                 Ok(answer) => sequences.push(Sequence { needles: values(&answer.steps), ids }),
                 Err(_) => unaligned += 1,

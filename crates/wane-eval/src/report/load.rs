@@ -173,9 +173,9 @@ impl Loader {
     fn add(&mut self, part: Part, file: usize) -> Vec<String> {
         self.newer += part.newer;
         self.unscored += part.unscored;
-        let place = self.names.join(part.names);
+        let among_all = self.names.join(part.names);
         for sample in part.samples {
-            let sample = Sample { file, ..place.of(sample) };
+            let sample = Sample { file, ..among_all(sample) };
             let key = [sample.setup, sample.model, sample.method, sample.task, sample.number];
             match self.seen.entry(key.map(|number| number as u32)) {
                 Entry::Occupied(earlier) => {

@@ -105,7 +105,7 @@ impl Looks {
             }
         }
         distinct.sort_by_key(|model| model.memory);
-        let looks = of_all(&distinct);
+        let looks = alone(&distinct);
         Self(distinct.iter().zip(looks).map(|(model, look)| (model.name.to_owned(), look)).collect())
     }
 
@@ -113,20 +113,18 @@ impl Looks {
     pub(super) fn some(&self, models: &[Named<'_>]) -> Vec<Look> {
         let known: Option<Vec<Look>> = models.iter().map(|model| self.0.get(model.name).copied()).collect();
         let shared = |model: &Named<'_>| models.iter().filter(|other| other.name == model.name).count() > 1;
-        known.filter(|_| !models.iter().any(shared)).unwrap_or_else(|| of_all(models))
+        known.filter(|_| !models.iter().any(shared)).unwrap_or_else(|| alone(models))
     }
 }
 
-fn of_all(models: &[Named<'_>]) -> Vec<Look> {
+/// The looks of models of which no others are shown.
+fn alone(models: &[Named<'_>]) -> Vec<Look> {
     let pairs = pairs(models);
-    looks(models.len(), &pairs, &seeds(models, &pairs))
-}
-
-fn looks(models: usize, pairs: &[Pair], seeds: &[Seeds]) -> Vec<Look> {
+    let seeds = seeds(models, &pairs);
     if seeds.is_empty() {
-        return (0..models).map(|i| Look { colour: i, marker: i }).collect();
+        return (0..models.len()).map(|i| Look { colour: i, marker: i }).collect();
     }
-    let mut looks: Vec<Option<Look>> = vec![None; models];
+    let mut looks: Vec<Option<Look>> = vec![None; models.len()];
     for (family, of) in seeds.iter().enumerate() {
         for (marker, place) in of.pairs.iter().enumerate() {
             looks[pairs[*place].first] = Some(Look { colour: 2 * family, marker });
@@ -241,9 +239,7 @@ mod tests {
     #[test]
     fn backbones_share_a_colour() {
         let models = named(&["attention-s1", "attention-s2", "attention-window", "memory-s1", "memory-s2"]);
-        let all = pairs(&models);
-        let looks = looks(models.len(), &all, &seeds(&models, &all));
-        let looks: Vec<[usize; 2]> = looks.iter().map(|l| [l.colour, l.marker]).collect();
+        let looks: Vec<[usize; 2]> = alone(&models).iter().map(|l| [l.colour, l.marker]).collect();
         assert_eq!(looks, [[0, 0], [0, 1], [2, 2], [1, 0], [1, 1]]);
     }
 

@@ -49,34 +49,29 @@ pub(crate) fn samples(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sa
 /// Generates or takes over the samples of every task and encodes their prompts.
 pub(super) fn make(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Item>> {
     let by_task = samples(subject, job)?;
-    let (tokenizer, template, form) = (&subject.tokenizer, &job.template, job.form);
-    let encode = |made: &Sample| prompt::encode(tokenizer, template, &form.prompt(made));
-    // Encoding takes milliseconds a prompt: thousands of prompts would keep a GPU waiting.
-    let mut ids_by_task = by_task
-        .par_iter()
-        .map(|samples| samples.par_iter().map(encode).collect::<Result<Vec<_>>>())
-        .collect::<Result<Vec<_>>>()?;
-    let limit = subject.decoder.config().max_position_embeddings;
-    let mut items = Vec::with_capacity(job.tasks.len() * job.samples);
-    for sample in 0..job.samples {
-        for ((task, samples), all_ids) in job.tasks.iter().zip(&by_task).zip(&mut ids_by_task) {
-            let Some(made) = samples.get(sample) else { continue };
-            let ids = std::mem::take(&mut all_ids[sample]);
-            let most = job.max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
-            if let Some(data) = job.data {
-                fits(data, task, sample, made, ids.len(), most, job.context)?;
-            }
-            items.push(Item {
-                task,
-                sample,
-                sequence: sequence(task, sample),
-                max_new_tokens: most.min(limit.saturating_sub(ids.len())),
-                references: made.outputs.clone(),
-                ids,
-            });
+    let Job { template, form, data, context, max_new_tokens, .. } = job;
+    let (tokenizer, limit) = (&subject.tokenizer, subject.decoder.config().max_position_embeddings);
+    let item = |(task, sample, made): (&'static TaskEntry, usize, &Sample)| {
+        let ids = prompt::encode(tokenizer, template, &form.prompt(made))?;
+        let most = max_new_tokens.unwrap_or(task.max_new_tokens).min(task.max_new_tokens);
+        if let Some(data) = data {
+            fits(data, task, sample, made, ids.len(), most, *context)?;
         }
-    }
-    Ok(items)
+        Ok(Item {
+            task,
+            sample,
+            sequence: sequence(task, sample),
+            max_new_tokens: most.min(limit.saturating_sub(ids.len())),
+            references: made.outputs.clone(),
+            ids,
+        })
+    };
+    let tasks = || job.tasks.iter().zip(&by_task);
+    let of_number =
+        |sample: usize| tasks().filter_map(move |(task, of)| Some((*task, sample, of.get(sample)?)));
+    let all: Vec<_> = (0..job.samples).flat_map(of_number).collect();
+    // Encoding takes milliseconds a prompt: thousands of prompts would keep a GPU waiting.
+    all.into_par_iter().map(item).collect()
 }
 
 fn generate(subject: &Subject<'_>, job: &Job<'_>) -> Result<Vec<Vec<Sample>>> {

@@ -56,40 +56,21 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Takes the names of another file.
-    pub(super) fn join(&mut self, other: Self) -> Places {
-        Places {
-            setups: self.setups.join(other.setups),
-            models: self.models.join(other.models),
-            methods: self.methods.join(other.methods),
-            tasks: self.tasks.join(other.tasks),
-            scorers: self.scorers.join(other.scorers),
-            devices: self.devices.join(other.devices),
-        }
-    }
-}
-
-/// For each number in one file, the number among all.
-#[derive(Debug)]
-pub(super) struct Places {
-    setups: Vec<usize>,
-    models: Vec<usize>,
-    methods: Vec<usize>,
-    tasks: Vec<usize>,
-    scorers: Vec<usize>,
-    devices: Vec<usize>,
-}
-
-impl Places {
-    /// A file's sample, with numbers among all.
-    pub(super) fn of(&self, sample: Sample) -> Sample {
-        Sample {
-            setup: self.setups[sample.setup],
-            model: self.models[sample.model],
-            method: self.methods[sample.method],
-            task: self.tasks[sample.task],
-            scorer: self.scorers[sample.scorer],
-            device: self.devices[sample.device],
+    /// Takes the names of another file; the answer turns its samples into samples of all files.
+    pub(super) fn join(&mut self, other: Self) -> impl Fn(Sample) -> Sample + use<> {
+        let setups = self.setups.join(other.setups);
+        let models = self.models.join(other.models);
+        let methods = self.methods.join(other.methods);
+        let tasks = self.tasks.join(other.tasks);
+        let scorers = self.scorers.join(other.scorers);
+        let devices = self.devices.join(other.devices);
+        move |sample| Sample {
+            setup: setups[sample.setup],
+            model: models[sample.model],
+            method: methods[sample.method],
+            task: tasks[sample.task],
+            scorer: scorers[sample.scorer],
+            device: devices[sample.device],
             ..sample
         }
     }
