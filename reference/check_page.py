@@ -3,9 +3,10 @@
     python3 reference/check_page.py PAGE/index.html [SHOTS]
 
 Two widths (390 and 1280 pixels), light and dark: no console message, no exception, no request beyond the file, no
-sideways scrolling of the page, with everything unfolded a contrast of 4.5 (3 for large text) between every text and its ground (WCAG 2.1 AA),
-a name for every picture and every table. Screenshots go to SHOTS. Needs `chromium` (apt-get install chromium) and
-nothing else; CHROMIUM names another binary. Talks the DevTools protocol over a pipe.
+sideways scrolling of the page, a contrast of 4.5 (3 for large text) between every text and its ground (WCAG 2.1 AA),
+a name for every picture and every table, all of it with what is folded away unfolded. Screenshots, as the page opens, go
+to SHOTS. Needs `chromium` (apt-get install chromium) and nothing else; CHROMIUM names another binary.
+Talks the DevTools protocol over a pipe.
 """
 
 import base64
