@@ -37,6 +37,7 @@ pub fn short_method(method: &str) -> String {
                     || (key == "local" && value != "1")
                     || (key == "kernel" && value != "5")
                     || (key == "pool" && value != "avg")
+                    || (key == "first" && name == "snapkv")
                     || (key == "preset" && value != "paper");
                 (wanted.contains(&key) && !(key == "window" && name == "snapkv")) || odd
             })

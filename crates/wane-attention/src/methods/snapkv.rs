@@ -2,6 +2,9 @@
 //! last `window` and those that the window's queries attend to most:
 //! `s_j = pool_m(sum over the window's queries i of softmax_j(q_i . k_j / sqrt d))`.
 //!
+//! `first` keeps the first rows too (attention sinks, arXiv 2309.17453), which the original does not: a head whose
+//! decode queries rest on them, but not the window's, loses them otherwise (LOG.md, 2026-11-27).
+//!
 //! With grouped heads the sums of a group are added or averaged, then pooled. `share=q_head` is the
 //! official code's behaviour: a set of rows per query head, which multiplies the cache. Positions
 //! go on from the prompt's true length.
@@ -41,6 +44,12 @@ pub(super) const ENTRY: MethodEntry = MethodEntry {
             help: "last queries of the prompt that score",
         },
         Key {
+            name: "first",
+            kind: Kind::AtLeast(1),
+            default: None,
+            help: "first rows kept whatever their scores, within k (sinks)",
+        },
+        Key {
             name: "pool",
             kind: Kind::Choice(&["avg", "max"]),
             default: Some("avg"),
@@ -68,6 +77,7 @@ pub(super) const ENTRY: MethodEntry = MethodEntry {
 struct SnapKv {
     k: usize,
     window: usize,
+    first: usize,
     kernel: usize,
     pooling: Pooling,
     dense_layers: usize,
@@ -79,6 +89,7 @@ fn build(settings: &Settings) -> Result<Phases> {
     let method = SnapKv {
         k: settings.count("k"),
         window: settings.count("window"),
+        first: settings.count("first"),
         kernel: settings.count("kernel"),
         pooling: if settings.is("pool", "max") { Pooling::Max } else { Pooling::Average },
         dense_layers: settings.count("dense_layers"),
@@ -88,6 +99,13 @@ fn build(settings: &Settings) -> Result<Phases> {
     if method.window >= method.k {
         let expected = format!("the window counts within k = {}, so it must be smaller", method.k);
         return Err(settings.error("window", expected));
+    }
+    if method.first >= method.k - method.window {
+        let expected = format!(
+            "window and first count within k = {}, so together they must be smaller than it",
+            method.k
+        );
+        return Err(settings.error("first", expected));
     }
     if method.kernel.is_multiple_of(2) {
         return Err(settings.error("kernel", "expected an odd number"));
@@ -112,7 +130,7 @@ impl EvictPhase for SnapKv {
         let dims = step.dims;
         let device = step.q.device();
         let heads = self.share.selectors(dims.heads, dims.kv_heads);
-        let window = if self.selector.is_pure() { 0 } else { self.window };
+        let (first, window) = if self.selector.is_pure() { (0, 0) } else { (self.first, self.window) };
         let candidates = dims.keys - window;
         let scores = match self.selector {
             Selector::Own => {
@@ -129,7 +147,7 @@ impl EvictPhase for SnapKv {
         // The window has no scores, and needs none: it is forced.
         let mut all = Tensor::uninit(&[heads, dims.keys], DType::F32, device)?;
         columns::copy((&scores).into(), all.cols_mut(0, candidates))?;
-        let forced = Forced { first: 0, local: window, counted: true };
+        let forced = Forced { first, local: window, counted: true };
         let selection = top_k(&all, &step.lens.slice(0, heads)?, self.k, forced)?;
         Ok(Kept { selection, scores, newest: window })
     }

@@ -10,6 +10,8 @@ use wane_attention::METHODS;
 
 /// The group of SnapKV whose pooling reaches further than the default.
 pub(super) const WIDE_POOLING: &str = "SnapKV (wide pooling)";
+/// The group of SnapKV that keeps the first tokens, with any pooling.
+pub(super) const SINKS: &str = "SnapKV (first tokens kept)";
 
 /// A parsed method string.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Method {
     }
 
     /// The group of a method in figures and tables: the paper's three methods with their own selectors,
-    /// SnapKV with wide pooling, random selectors, compositions, everything else.
+    /// SnapKV with wide pooling or with the first tokens, random selectors, compositions, everything else.
     pub(super) fn group(&self) -> String {
         let [part] = self.parts.as_slice() else { return "Compositions".into() };
         match part.name.as_str() {
@@ -89,6 +91,7 @@ impl Method {
             "dense" => "Dense".into(),
             "quest" => "Quest".into(),
             "moba" => "MoBA".into(),
+            "snapkv" if part.value("first").is_some() => SINKS.into(),
             "snapkv" if part.is_wide() => WIDE_POOLING.into(),
             "snapkv" => "SnapKV".into(),
             _ => "Other methods".into(),
@@ -97,7 +100,7 @@ impl Method {
 
     /// A label for a row under the group's name: `64:16, local=2`, `quest 64:4`.
     pub(super) fn short_label(&self) -> String {
-        let named = !["Quest", "MoBA", "SnapKV", WIDE_POOLING].contains(&self.group().as_str());
+        let named = !["Quest", "MoBA", "SnapKV", WIDE_POOLING, SINKS].contains(&self.group().as_str());
         let part = |part: &Part| {
             let sizes: Vec<&str> =
                 ["block", part.budget_key()].into_iter().filter_map(|key| part.value(key)).collect();

@@ -8,7 +8,7 @@
 //! below, *not decided* if every one holds zero, else the counts. Does not do: corrections for many comparisons;
 //! adjectives.
 
-use super::method::{WIDE_POOLING, budget_name};
+use super::method::{SINKS, WIDE_POOLING, budget_name};
 use super::numbers::{sign, signed};
 use super::published;
 use super::sheet::{Cell, Group, Kind, Layout, Row, Sheet, column};
@@ -102,7 +102,7 @@ pub(super) fn scopes(study: &Study) -> Vec<Scope> {
                 all.push(scope(format!("Under {group}"), Some(&group), paper));
                 all.push(scope(format!("Under {group} with other settings"), None, others));
             }
-            WIDE_POOLING => all.push(scope(format!("Under {group}"), Some(&group), arms)),
+            WIDE_POOLING | SINKS => all.push(scope(format!("Under {group}"), Some(&group), arms)),
             "Random selectors" => all.extend(arms.into_iter().map(|arm| {
                 let label = study.arms[arm].method.short_label();
                 scope(format!("With a random selector in place of that of {label}"), None, vec![arm])

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::OrReason;
 use super::load::{Loaded, Model, Sample, Setup, short_hash};
-use super::method::{Method, WIDE_POOLING, budget_name};
+use super::method::{Method, SINKS, WIDE_POOLING, budget_name};
 use super::pairing::{self, Look, Looks, Named, Pair, Seeds};
 use crate::ruler::TASKS;
 use crate::statistics::{Interval, paired_bootstrap, population_deviation, wilson};
@@ -25,8 +25,17 @@ pub(super) const RESAMPLES: usize = 2000;
 const NO_INTERVAL: &str = "no interval: it needs at least 2 samples of every task";
 
 /// The groups of methods, in the order of figures and tables.
-const GROUPS: [&str; 8] =
-    ["Dense", "Quest", "MoBA", "SnapKV", WIDE_POOLING, "Random selectors", "Compositions", "Other methods"];
+const GROUPS: [&str; 9] = [
+    "Dense",
+    "Quest",
+    "MoBA",
+    "SnapKV",
+    WIDE_POOLING,
+    SINKS,
+    "Random selectors",
+    "Compositions",
+    "Other methods",
+];
 
 /// Everything that was measured in one setup.
 #[derive(Debug)]

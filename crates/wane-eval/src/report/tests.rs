@@ -477,6 +477,19 @@ fn the_summary_fits_a_terminal() {
 }
 
 #[test]
+fn groups_of_methods() {
+    let named = |text: &str| {
+        let method = wane_attention::Plan::parse(text).unwrap().canonical();
+        let method = super::method::Method::parse(&method);
+        format!("{}: {}", method.group(), method.short_label())
+    };
+    assert_eq!(named("snapkv:k=512"), "SnapKV: 512");
+    assert_eq!(named("snapkv:k=512,kernel=15,pool=max"), "SnapKV (wide pooling): 512, pool=max, kernel=15");
+    assert_eq!(named("snapkv:k=512,first=4"), "SnapKV (first tokens kept): 512, first=4");
+    assert_eq!(named("snapkv:k=512,first=4,selector=random,seed=1"), "Random selectors: snapkv 512, first=4");
+}
+
+#[test]
 fn budgets_of_methods() {
     let budget = |text: &str| super::method::Method::parse(text).budget(4096);
     assert_eq!(budget("dense"), Some(1.0));

@@ -32,6 +32,15 @@ fn rows_and_columns() {
 }
 
 #[test]
+fn labels_tell_settings_apart() {
+    let label = |method: &str| short_method(&wane_attention::Plan::parse(method).unwrap().canonical());
+    assert_eq!(label("snapkv:k=512"), "snapkv:k=512");
+    assert_eq!(label("snapkv:k=512,first=4"), "snapkv:k=512,first=4");
+    assert_eq!(label("snapkv:k=512,kernel=15,pool=max"), "snapkv:k=512,pool=max,kernel=15");
+    assert_eq!(label("quest:block=64,k=8"), "quest:block=64,k=8");
+}
+
+#[test]
 fn units() {
     assert_eq!([bytes(12.0), bytes(2048.0), bytes(3e9)], ["12.0 B", "2.0 KB", "2.79 GB"]);
 }

@@ -88,6 +88,26 @@ fn snapkv_keeps_what_the_window_attends_to() {
 }
 
 #[test]
+fn snapkv_keeps_sinks_within_k() {
+    let k = [[0., 0.], [1., 0.], [9., 0.], [8., 0.], [7., 0.], [0., 0.]];
+    let q = [[1., 0.]; 6];
+    let kept = |plan| selected(&observe(plan, 6, &tokens(&q, &k)).0, Phase::AfterPrefill);
+    assert_eq!(kept("snapkv:k=3,window=1,kernel=1"), [[2, 3, 5]]);
+    assert_eq!(kept("snapkv:k=3,window=1,first=1,kernel=1"), [[0, 2, 5]]);
+    assert_eq!(kept("snapkv:k=4,window=1,first=2,kernel=1"), [[0, 1, 2, 5]]);
+    assert_eq!(kept("snapkv:k=5,window=2,first=2,kernel=1"), [[0, 1, 2, 4, 5]]);
+}
+
+#[test]
+fn snapkv_refuses_sinks_that_leave_nothing_to_choose() {
+    let refused = Plan::parse("snapkv:k=8,window=4,first=4").unwrap_err().to_string();
+    assert!(refused.contains("window and first count within k = 8"), "{refused}");
+    assert!(Plan::parse("snapkv:k=9,window=4,first=4").is_ok());
+    // Without it the text of earlier records stays as it was.
+    assert!(!Plan::parse("snapkv").unwrap().canonical().contains("first"));
+}
+
+#[test]
 fn streaming_keeps_sinks_and_window() {
     let k = [[0., 0.]; 9];
     let (seen, _) = observe("streaming:first=2,window=3", 6, &tokens(&k, &k));

@@ -7,7 +7,7 @@ use crate::report::OrReason;
 use crate::report::chart::{Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, series_key};
-use crate::report::method::{Method, WIDE_POOLING, budget_name};
+use crate::report::method::{Method, SINKS, WIDE_POOLING, budget_name};
 use crate::report::pairing::Look;
 use crate::report::study::{Accuracy, Row, Study};
 use crate::table::short;
@@ -32,10 +32,14 @@ pub(crate) fn families(study: &Study, number: usize) -> Vec<OfFamily> {
     let figure = |(family, arms): (String, Vec<usize>)| {
         let arms = with_dense(study, &arms)?;
         let name = format!("accuracy-{}-{}", number + 1, family.chars().map(safe).collect::<String>());
-        let (shown, wide) = (is_shown(study, &arms), is_wide(study, &arms));
+        let (shown, group) = (is_shown(study, &arms), Method::parse(&family).group());
         let figure = Figure {
             name,
-            title: if wide { format!("{WIDE_POOLING}: {family}") } else { family.clone() },
+            title: if [WIDE_POOLING, SINKS].contains(&group.as_str()) {
+                format!("{group}: {family}")
+            } else {
+                family.clone()
+            },
             caption: String::new(),
             legend: legend(study),
             columns: 5,
@@ -79,11 +83,8 @@ fn legend(study: &Study) -> Vec<(crate::report::figure::Sample, String)> {
 
 fn is_shown(study: &Study, arms: &[usize]) -> bool {
     let of_paper = |a: &usize| crate::report::published::find(&study.arms[*a].method).is_ok();
-    arms.iter().any(of_paper) || is_wide(study, arms)
-}
-
-fn is_wide(study: &Study, arms: &[usize]) -> bool {
-    arms.iter().any(|a| study.arms[*a].method.group() == WIDE_POOLING)
+    let is_wide = |a: &usize| study.arms[*a].method.group() == WIDE_POOLING;
+    arms.iter().any(|a| of_paper(a) || is_wide(a))
 }
 
 /// The arms with a known budget and dense attention, budgets ascending; none without a sparse one.
