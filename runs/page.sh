@@ -4,6 +4,7 @@
 #   runs/page.sh [RUN] [OUT] [MORE...]    RUN: default runs/joint-2026-11-27; OUT: default out/page; MORE: further records
 # Beside a joint pair stands the pair without second passes (runs/pair-2026-11-22), its models named attention-single-pass
 # and memory-single-pass; beside the curves of the second cycle those of the first (runs/joint-2026-11-26).
+# For runs/joint-seeds-2026-11-27 the other two seeds stand beside the bundled pair.
 # WANE names the binary (default target/release/wane). Checks: python3 reference/check_page.py OUT/index.html SHOTS
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +13,22 @@ out=${2:-out/page}
 shift $(($# < 2 ? $# : 2))
 wane=${WANE:-target/release/wane}
 
+before=()
 case $(basename "$run") in
+joint-seeds-*)
+    # Three seeds of one recipe: the bundled pair is the first, which its models' names do not say.
+    bundled=runs/joint-2026-11-27
+    order=(paper sinks prefix 'hits*')
+    seeds=out/seeds
+    mkdir -p "$seeds"
+    for model in attention memory; do
+        zstd -qdc "$bundled/records/extra-$model.jsonl.zst" | grep kernel=15 >"$seeds/wide-$model.jsonl"
+        # Blocks of 128 and 16 were measured for the bundled pair only.
+        zstd -qdc "$bundled/records/paper-$model.jsonl.zst" | grep -v 'block=128\|block=16,' >"$seeds/paper-$model.jsonl"
+    done
+    before=("$seeds"/paper-*.jsonl "$seeds"/wide-*.jsonl)
+    set -- "$@" "$bundled"/records/{prefix,hits}-*.zst runs/joint-2026-11-26/train-*-s1.json.gz
+    ;;
 joint-*)
     # The paper's settings first: its prompt form is `input`.
     order=(paper-attention paper-memory 'seed2*' 'thirds*' 'random-*' 'extra-*' 'hits-*' 'prefix-*')
@@ -33,7 +49,7 @@ joint-*)
     set -- "$@" runs/hits-2026-11-26/*.jsonl* runs/hits-2026-11-26/memory*.json*
     ;;
 esac
-records=()
+records=("${before[@]}")
 for pattern in "${order[@]}"; do
     for file in "$run"/records/$pattern.jsonl*; do
         if [ -f "$file" ]; then records+=("$file"); fi

@@ -70,7 +70,7 @@ pub(super) fn seeds(models: &[Named<'_>], pairs: &[Pair]) -> Vec<Seeds> {
             continue;
         }
         let (key, seed) = without_seed(rest(second));
-        let name = seed.unwrap_or_else(|| "none named".into());
+        let name = seed.unwrap_or_else(|| "not named".into());
         match families.iter_mut().find(|(other, _)| *other == key) {
             Some((_, family)) => {
                 family.pairs.push(place);
@@ -224,7 +224,7 @@ mod tests {
         ]);
         assert_eq!(
             both[0],
-            (["attention", "memory"].map(String::from), vec!["none named".into(), "1".into()])
+            (["attention", "memory"].map(String::from), vec!["not named".into(), "1".into()])
         );
         assert_eq!(
             both[1],

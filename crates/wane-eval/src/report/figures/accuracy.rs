@@ -19,7 +19,7 @@ const SMALL: [f64; 2] = [164.0, 142.0];
 #[derive(Debug)]
 pub(crate) struct OfFamily {
     pub(crate) figure: Figure,
-    /// Whether the page shows it at once: the paper's families, and SnapKV with wide pooling.
+    /// Whether the page shows it at once: the paper's families, and SnapKV with wide pooling or with the first tokens.
     pub(crate) shown: bool,
     /// Points of a line, dense attention included.
     pub(crate) budgets: usize,
@@ -83,8 +83,8 @@ fn legend(study: &Study) -> Vec<(crate::report::figure::Sample, String)> {
 
 fn is_shown(study: &Study, arms: &[usize]) -> bool {
     let of_paper = |a: &usize| crate::report::published::find(&study.arms[*a].method).is_ok();
-    let is_wide = |a: &usize| study.arms[*a].method.group() == WIDE_POOLING;
-    arms.iter().any(|a| of_paper(a) || is_wide(a))
+    let of_snapkv = |a: &usize| [WIDE_POOLING, SINKS].contains(&study.arms[*a].method.group().as_str());
+    arms.iter().any(|a| of_paper(a) || of_snapkv(a))
 }
 
 /// The arms with a known budget and dense attention, budgets ascending; none without a sparse one.
@@ -166,8 +166,13 @@ fn panel(
 fn small_title(family: &str, title: &str) -> String {
     if title == "mean of tasks" {
         // What differs from the defaults is in the family's own figure.
-        let wide = Method::parse(family).group() == WIDE_POOLING;
-        let short = if wide { "snapkv, wide".to_owned() } else { family.replace(":block=", " ") };
+        let method = Method::parse(family);
+        let short = match method.setting("kernel") {
+            Some(_) if method.group() == WIDE_POOLING => "snapkv, wide".to_owned(),
+            Some(_) if method.group() == SINKS => "snapkv, wide, first".to_owned(),
+            None if method.group() == SINKS => "snapkv, first".to_owned(),
+            _ => family.replace(":block=", " "),
+        };
         format!("{short}, mean")
     } else {
         short(title).to_owned()
