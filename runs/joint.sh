@@ -7,7 +7,6 @@
 #   runs/joint.sh            trains, fine-tunes, evaluates what is missing; start it again until it says `finished`
 #
 #   SEED=1                   everything but the tokenizer depends on it; several ("2 3") follow each other on each device
-#   NAME=joint CYCLES=2      another recipe's name, given with TRAIN_ARGS; 1: no second cycle
 #   LIMIT=                   seconds after which it stops cleanly (empty: never), for machines that end long commands
 #   DEVICES="cuda:0"         two devices ("cuda:0 cuda:1") train the two halves at the same time
 #   BACKBONES="attention memory"   SAMPLES=500 (0: no evaluation)   WANE=.gpu/wane or target/release/wane
@@ -21,8 +20,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 read -r -a seeds <<<"${SEED:-1}"
-recipe=${NAME:-joint}
-cycles=${CYCLES:-2}
 samples=${SAMPLES:-500}
 data=${DATA:-../shared/data}
 read -r -a backbones <<<"${BACKBONES:-attention memory}"
@@ -58,13 +55,8 @@ prepare() {
     done
 }
 
-# model_name BACKBONE SEED: what records call a model; the first recipe and the first seed are not mentioned.
-model_name() {
-    local name=$1
-    [ "$recipe" = joint ] || name+=-$recipe
-    [ "$2" -eq 1 ] || name+=-s$2
-    echo "$name"
-}
+# model_name BACKBONE SEED: what records call a model; the first seed is not mentioned.
+model_name() { if [ "$2" -eq 1 ]; then echo "$1"; else echo "$1-s$2"; fi; }
 
 # What follows works on one model: $backbone, $seed, $device; $pair is the folder of both halves of that seed.
 evaluate() {
@@ -88,24 +80,20 @@ fine_tune() {
 
 chain() {
     local backbone=$1 seed=$2 device=$3
-    local name=$recipe-$backbone-s$seed pair=$out/$recipe-s$seed last pass=dilated
+    local name=joint-$backbone-s$seed pair=$out/joint-s$seed pass=dilated
     local logs=$pair model
     model=$pair/$(model_name "$backbone" "$seed")
     mkdir -p "$pair"
     # shellcheck disable=SC2086
     train "$name" "runs/joint-$backbone.toml" "$device" --seed "$seed" ${TRAIN_ARGS:-} || return
     fine_tune "$name" 1 || return
-    last=$name-sft
-    if [ "$cycles" -gt 1 ]; then
-        [ "$backbone" = memory ] || pass=window
-        # shellcheck disable=SC2086
-        train "$name-more" runs/joint-more.toml "$device" --seed $((seed + 200)) --set "joint.pass=$pass" \
-            --set "model.init=$out/$last/model" ${TRAIN_ARGS:-} || return
-        fine_tune "$name-more" 201 || return
-        last=$name-more-sft
-    fi
+    [ "$backbone" = memory ] || pass=window
+    # shellcheck disable=SC2086
+    train "$name-more" runs/joint-more.toml "$device" --seed $((seed + 200)) --set "joint.pass=$pass" \
+        --set "model.init=$out/$name-sft/model" ${TRAIN_ARGS:-} || return
+    fine_tune "$name-more" 201 || return
     if [ ! -f "$model/config.json" ]; then
-        cp -r "$out/$last/model" "$model.new"
+        cp -r "$out/$name-more-sft/model" "$model.new"
         mv "$model.new" "$model"
     fi
     [ "$samples" -eq 0 ] || evaluate
@@ -113,7 +101,7 @@ chain() {
 
 # finished BACKBONE SEED
 finished() {
-    local pair=$out/$recipe-s$2
+    local pair=$out/joint-s$2
     if [ "$samples" -eq 0 ]; then [ -f "$pair/$(model_name "$1" "$2")/config.json" ]; else [ -f "$pair/eval-$1/.complete" ]; fi
 }
 
@@ -121,7 +109,7 @@ collect() {
     local backbone seed pair model
     mkdir -p "$1"
     for seed in "${seeds[@]}"; do
-        pair=$out/$recipe-s$seed
+        pair=$out/joint-s$seed
         [ -d "$pair" ] || continue
         for backbone in "${backbones[@]}"; do
             model=$(model_name "$backbone" "$seed")
@@ -130,8 +118,8 @@ collect() {
                 python3 runs/pack_records.py "$pair/eval-$backbone" "$1/$model.jsonl.xz"
         done
         # Curves, printed lines and tables of all stages: some 100 kB.
-        tar -cJf "$1/logs-$recipe-s$seed.tar.xz" -C "$out" \
-            $(cd "$out" && ls -d "$recipe-s$seed"/*.txt "$recipe"-*-s$seed*/record.json)
+        tar -cJf "$1/logs-s$seed.tar.xz" -C "$out" \
+            $(cd "$out" && ls -d joint-s$seed/*.txt joint-*-s$seed*/record.json)
     done
     ls -l "$1"
 }
@@ -158,4 +146,4 @@ for seed in "${seeds[@]}"; do
         fi
     done
 done
-echo "finished: $out/$recipe-s*; tables in eval-*.txt there, page: $wane report $out/$recipe-s*/eval-* --out $out/page"
+echo "finished: $out/joint-s*; tables in eval-*.txt there, page: $wane report $out/joint-s*/eval-* --out $out/page"

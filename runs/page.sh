@@ -4,7 +4,7 @@
 #   runs/page.sh [RUN] [OUT] [MORE...]    RUN: default runs/joint-2026-11-27; OUT: default out/page; MORE: further records
 # Beside a joint pair stands the pair without second passes (runs/pair-2026-11-22), its models named attention-single-pass
 # and memory-single-pass; beside the curves of the second cycle those of the first (runs/joint-2026-11-26).
-# For runs/joint-seeds-2026-11-27 the other two seeds stand beside the bundled pair.
+# For runs/joint-seeds-2026-11-27 the other two seeds stand beside the bundled pair (needs the program zstd).
 # WANE names the binary (default target/release/wane). Checks: python3 reference/check_page.py OUT/index.html SHOTS
 set -eu
 cd "$(dirname "$0")/.."

@@ -47,35 +47,37 @@ def keeps_first(window, prompt, kernel, pooling):
     return (scores > scores[:, :1]).sum(-1) < K - WINDOW
 
 
+def encode(tokenizer, sample):
+    """Ids of the prompt and of its answer."""
+    return [tokenizer(text, add_special_tokens=False).input_ids for text in (sample["input"], sample["outputs"][0])]
+
+
+def is_right(model, watch, prompt, answer, hidden=None):
+    """Whether every token of the answer is the likeliest, given those before it."""
+    watch.prompt, watch.hidden, watch.weights = len(prompt), hidden, []
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + answer[:-1]])).logits[0, len(prompt) - 1 :]
+    return logits.argmax(-1).tolist() == answer
+
+
 for path in models:
     tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=True)
     model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True, dtype=torch.float32).eval()
     watch = Watch()
     sys.modules[type(model).__module__].F.scaled_dot_product_attention = watch
-    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
-    answering, asking, kept, wide, right = (torch.zeros(layers, heads) for _ in range(5))
-    dense = 0
-    for sample in samples:
-        prompt = tokenizer(sample["input"], add_special_tokens=False).input_ids
-        answer = tokenizer(sample["outputs"][0], add_special_tokens=False).input_ids
-        ids, watch.prompt = torch.tensor([prompt + answer[:-1]]), len(prompt)
-
-        def is_right(hidden=None):
-            watch.hidden, watch.weights = hidden, []
-            with torch.no_grad():
-                guesses = model(ids).logits[0, len(prompt) - 1 :].argmax(-1).tolist()
-            return guesses == answer
-
-        dense += is_right()
-        for layer, weights in enumerate(watch.weights):
-            asking[layer] += weights[:, :WINDOW, :FIRST].sum(-1).mean(1)
-            answering[layer] += weights[:, WINDOW:, :FIRST].sum(-1).mean(1)
-            kept[layer] += keeps_first(weights[:, :WINDOW], len(prompt), 5, "avg")
-            wide[layer] += keeps_first(weights[:, :WINDOW], len(prompt), 15, "max")
-        for layer, head in (answering > 0.3 * (samples.index(sample) + 1)).nonzero().tolist():
-            right[layer, head] += is_right((layer, head))
-    count = len(samples)
-    print(f"{path}: {dense} of {count} answers right")
-    for layer, head in (answering > 0.3 * count).nonzero().tolist():
-        row = [x[layer, head].item() / count for x in (answering, asking, kept, wide, right)]
-        print(f"  L{layer}.{head}", *(f"{value:6.2f}" for value in row))
+    encoded = [encode(tokenizer, sample) for sample in samples]
+    dense, seen = 0, []
+    for prompt, answer in encoded:
+        dense += is_right(model, watch, prompt, answer)
+        weights = torch.stack(watch.weights)  # [layers, heads, 64 of the prompt and the answer, keys]
+        first = weights[..., :FIRST].sum(-1)
+        kept = [
+            torch.stack([keeps_first(layer[:, :WINDOW], len(prompt), *pooling) for layer in weights])
+            for pooling in ((5, "avg"), (15, "max"))
+        ]
+        seen.append(torch.stack([first[..., WINDOW:].mean(-1), first[..., :WINDOW].mean(-1), *kept]))
+    mean = torch.stack(seen).mean(0)
+    print(f"{path}: {dense} of {len(samples)} answers right")
+    for layer, head in (mean[0] > 0.3).nonzero().tolist():
+        right = sum(is_right(model, watch, *ids, hidden=(layer, head)) for ids in encoded) / len(samples)
+        print(f"  L{layer}.{head}", *(f"{value:6.2f}" for value in (*mean[:, layer, head].tolist(), right)))

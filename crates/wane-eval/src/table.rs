@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::report::method::Method;
 use crate::ruler::TASKS;
 use crate::runner::record::Record;
 use crate::statistics::wilson;
@@ -26,25 +27,7 @@ pub fn short(task: &str) -> &str {
 
 /// A method without the keys that are as by default: enough to tell rows of a table apart.
 pub fn short_method(method: &str) -> String {
-    let part = |part: &str| {
-        let Some((name, keys)) = part.split_once(':') else { return part.to_owned() };
-        let wanted = ["block", "k", "window", "budget", "d", "w", "s"];
-        let kept: Vec<&str> = keys
-            .split(',')
-            .filter(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let odd = (key == "selector" && value != "own")
-                    || (key == "local" && value != "1")
-                    || (key == "kernel" && value != "5")
-                    || (key == "pool" && value != "avg")
-                    || (key == "first" && name == "snapkv")
-                    || (key == "preset" && value != "paper");
-                (wanted.contains(&key) && !(key == "window" && name == "snapkv")) || odd
-            })
-            .collect();
-        format!("{name}:{}", kept.join(","))
-    };
-    method.split('+').map(part).collect::<Vec<_>>().join("+")
+    Method::parse(method).label()
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {

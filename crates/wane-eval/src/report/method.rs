@@ -15,7 +15,7 @@ pub(super) const SINKS: &str = "SnapKV (first tokens kept)";
 
 /// A parsed method string.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Method {
+pub(crate) struct Method {
     parts: Vec<Part>,
 }
 
@@ -27,7 +27,7 @@ struct Part {
 
 impl Method {
     /// Splits the text; every text is accepted.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let part = |text: &str| {
             let (name, keys) = text.split_once(':').unwrap_or((text, ""));
             let pair = |pair: &str| {
@@ -66,7 +66,7 @@ impl Method {
     }
 
     /// Enough of the string to tell it apart: sizes, and whatever is not the default.
-    pub(super) fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         self.text(|part, key, value| key != "seed" && (part.is_size(key) || !part.is_default(key, value)))
     }
 
@@ -98,9 +98,15 @@ impl Method {
         }
     }
 
+    /// Whether this is SnapKV as the paper does not set it: with wide pooling or with the first tokens kept.
+    pub(super) fn is_snapkv_variant(&self) -> bool {
+        [WIDE_POOLING, SINKS].contains(&self.group().as_str())
+    }
+
     /// A label for a row under the group's name: `64:16, local=2`, `quest 64:4`.
     pub(super) fn short_label(&self) -> String {
-        let named = !["Quest", "MoBA", "SnapKV", WIDE_POOLING, SINKS].contains(&self.group().as_str());
+        let named =
+            !self.is_snapkv_variant() && !["Quest", "MoBA", "SnapKV"].contains(&self.group().as_str());
         let part = |part: &Part| {
             let sizes: Vec<&str> =
                 ["block", part.budget_key()].into_iter().filter_map(|key| part.value(key)).collect();

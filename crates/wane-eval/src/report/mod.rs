@@ -19,7 +19,7 @@ mod figures;
 mod heads;
 mod input;
 mod load;
-mod method;
+pub(crate) mod method;
 mod numbers;
 mod page;
 mod pairing;

@@ -37,6 +37,7 @@ fn labels_tell_settings_apart() {
     assert_eq!(label("snapkv:k=512"), "snapkv:k=512");
     assert_eq!(label("snapkv:k=512,first=4"), "snapkv:k=512,first=4");
     assert_eq!(label("snapkv:k=512,kernel=15,pool=max"), "snapkv:k=512,pool=max,kernel=15");
+    assert_eq!(label("snapkv:k=512,dense_layers=2"), "snapkv:k=512,dense_layers=2");
     assert_eq!(label("quest:block=64,k=8"), "quest:block=64,k=8");
 }
 

@@ -7,7 +7,7 @@ use crate::report::OrReason;
 use crate::report::chart::{Line, Plot, Point, Scale};
 use crate::report::drawing::{Ink, Marker, Pen};
 use crate::report::figure::{Figure, Panel, series_key};
-use crate::report::method::{Method, SINKS, WIDE_POOLING, budget_name};
+use crate::report::method::{Method, budget_name};
 use crate::report::pairing::Look;
 use crate::report::study::{Accuracy, Row, Study};
 use crate::table::short;
@@ -32,11 +32,11 @@ pub(crate) fn families(study: &Study, number: usize) -> Vec<OfFamily> {
     let figure = |(family, arms): (String, Vec<usize>)| {
         let arms = with_dense(study, &arms)?;
         let name = format!("accuracy-{}-{}", number + 1, family.chars().map(safe).collect::<String>());
-        let (shown, group) = (is_shown(study, &arms), Method::parse(&family).group());
+        let (shown, method) = (is_shown(study, &arms), Method::parse(&family));
         let figure = Figure {
             name,
-            title: if [WIDE_POOLING, SINKS].contains(&group.as_str()) {
-                format!("{group}: {family}")
+            title: if method.is_snapkv_variant() {
+                format!("{}: {family}", method.group())
             } else {
                 family.clone()
             },
@@ -83,8 +83,7 @@ fn legend(study: &Study) -> Vec<(crate::report::figure::Sample, String)> {
 
 fn is_shown(study: &Study, arms: &[usize]) -> bool {
     let of_paper = |a: &usize| crate::report::published::find(&study.arms[*a].method).is_ok();
-    let of_snapkv = |a: &usize| [WIDE_POOLING, SINKS].contains(&study.arms[*a].method.group().as_str());
-    arms.iter().any(|a| of_paper(a) || of_snapkv(a))
+    arms.iter().any(|a| of_paper(a) || study.arms[*a].method.is_snapkv_variant())
 }
 
 /// The arms with a known budget and dense attention, budgets ascending; none without a sparse one.
@@ -167,11 +166,11 @@ fn small_title(family: &str, title: &str) -> String {
     if title == "mean of tasks" {
         // What differs from the defaults is in the family's own figure.
         let method = Method::parse(family);
-        let short = match method.setting("kernel") {
-            Some(_) if method.group() == WIDE_POOLING => "snapkv, wide".to_owned(),
-            Some(_) if method.group() == SINKS => "snapkv, wide, first".to_owned(),
-            None if method.group() == SINKS => "snapkv, first".to_owned(),
-            _ => family.replace(":block=", " "),
+        let said = |key: &str, word| method.setting(key).map_or("", |_| word);
+        let short = if method.is_snapkv_variant() {
+            format!("snapkv{}{}", said("kernel", ", wide"), said("first", ", first"))
+        } else {
+            family.replace(":block=", " ")
         };
         format!("{short}, mean")
     } else {
